@@ -1,0 +1,63 @@
+//! Flags that several commands share.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+/// Flags of every command.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct Global {
+    /// How results and errors are printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "NAMEPLATE_FORMAT")]
+    pub(super) format: Format,
+    /// When to colour the output
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto)]
+    pub(super) color: Colour,
+    /// The project's configuration file [default: nameplate.toml here or in a folder above]
+    #[arg(long, global = true, value_name = "FILE", env = "NAMEPLATE_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// Where control-plane commands go
+    #[arg(long, global = true, value_enum, env = "NAMEPLATE_TARGET")]
+    pub(super) target: Option<Target>,
+    /// The AWS Region [default: AWS_REGION, the profile's, or us-east-1 in the sandbox]
+    #[arg(long, global = true, value_name = "REGION")]
+    pub(super) region: Option<String>,
+    /// The AWS profile to take credentials from
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(super) profile: Option<String>,
+    /// A control-plane URL of your own
+    #[arg(long, global = true, value_name = "URL")]
+    pub(super) endpoint_url: Option<String>,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+    /// JSON, one object a line
+    Ndjson,
+}
+
+/// When to colour.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Colour {
+    /// On a terminal only
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Where control-plane commands go.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Target {
+    /// The local stand-in, with its state in the project
+    Sandbox,
+    /// AWS IoT Core
+    Aws,
+}

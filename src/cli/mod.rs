@@ -1,0 +1,46 @@
+//! argv → request → flow → report. No decisions are taken here.
+
+mod args;
+mod report;
+mod settings;
+mod version;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use report::Output;
+use settings::Settings;
+
+/// Gives every device its own X.509 identity, and proves it good before the first connect to
+/// AWS IoT Core
+#[derive(Parser, Debug)]
+#[command(name = "nameplate", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: args::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Version(version::Args),
+}
+
+/// Runs one command line and returns its exit code.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(argv) {
+        Ok(cli) => cli,
+        Err(error) => return report::usage(&error),
+    };
+    let output = Output::new(&cli.global);
+    let settings = match Settings::resolve(&cli.global) {
+        Ok(settings) => settings,
+        Err(failure) => return output.fail(&failure),
+    };
+    match cli.command {
+        Command::Version(args) => output.finish(args.run(&settings)),
+    }
+}

@@ -1,0 +1,144 @@
+//! One value, two faces: text for people, JSON for programs. The result goes to stdout, the rest
+//! to stderr.
+
+use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::args::{Format, Global};
+use crate::explain::Failure;
+
+/// Version of every JSON object we print; a change that could break a reader raises it.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// What a command has to say.
+pub(super) trait Report: Display + Serialize {
+    /// The exit code that goes with the answer: 0 for yes or done, 1 for no.
+    fn exit_code(&self) -> u8 {
+        0
+    }
+}
+
+/// Where and how to print.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    format: Format,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    schema_version: u32,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    message: &'a str,
+    because: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'a str>,
+    exit_code: u8,
+}
+
+impl Output {
+    pub(super) fn new(global: &Global) -> Self {
+        Self {
+            format: global.format,
+        }
+    }
+
+    /// Prints the outcome of a command and returns its exit code.
+    pub(super) fn finish<T: Report>(self, result: Result<T, impl Into<Failure>>) -> ExitCode {
+        match result {
+            Ok(value) => self.print(&value),
+            Err(error) => self.fail(&error.into()),
+        }
+    }
+
+    fn print<T: Report>(self, value: &T) -> ExitCode {
+        let text = match self.format {
+            Format::Text => value.to_string(),
+            Format::Json | Format::Ndjson => {
+                let envelope = Envelope {
+                    schema_version: SCHEMA_VERSION,
+                    body: value,
+                };
+                match serde_json::to_string(&envelope) {
+                    Ok(text) => text,
+                    Err(error) => return self.fail(&bug(&error)),
+                }
+            }
+        };
+        if text.is_empty() {
+            return ExitCode::from(value.exit_code());
+        }
+        let mut out = anstream::stdout().lock();
+        match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(error) => self.fail(&Failure::new(
+                crate::explain::Kind::Unavailable,
+                "output.write",
+                format!("the result could not be written to stdout: {error}"),
+            )),
+            Ok(()) => ExitCode::from(value.exit_code()),
+        }
+    }
+
+    /// Prints a failure on stderr and returns its exit code.
+    pub(super) fn fail(self, failure: &Failure) -> ExitCode {
+        let code = failure.kind.exit_code();
+        let text = match self.format {
+            Format::Text => failure_text(failure),
+            Format::Json | Format::Ndjson => {
+                let body = ErrorBody {
+                    error: failure.code,
+                    message: &failure.message,
+                    because: &failure.causes,
+                    hint: failure.hint.as_deref(),
+                    exit_code: code,
+                };
+                let envelope = Envelope {
+                    schema_version: SCHEMA_VERSION,
+                    body: &body,
+                };
+                serde_json::to_string(&envelope).unwrap_or_else(|_| failure_text(failure))
+            }
+        };
+        let _ = writeln!(anstream::stderr(), "{text}");
+        ExitCode::from(code)
+    }
+}
+
+fn failure_text(failure: &Failure) -> String {
+    use std::fmt::Write as _;
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    let mut text = format!("{red}error[{}]{red:#}: {}", failure.code, failure.message);
+    for cause in &failure.causes {
+        let _ = write!(text, "\n  because: {cause}");
+    }
+    if let Some(hint) = &failure.hint {
+        let cyan = anstyle::AnsiColor::Cyan.on_default();
+        let _ = write!(text, "\n{cyan}hint{cyan:#}: {hint}");
+    }
+    text
+}
+
+fn bug(error: &dyn Display) -> Failure {
+    let message = format!("the result could not be put into JSON: {error}");
+    Failure::new(crate::explain::Kind::Bug, "output.json", message)
+}
+
+/// Prints what clap has to say: help and version on stdout with 0, a usage error on stderr with 2.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Prints one progress or notice line on stderr.
+pub(super) fn note(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
+}

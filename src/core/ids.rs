@@ -1,0 +1,223 @@
+//! Names that AWS IoT gives rules to, parsed once. Patterns are those of the API model.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::explain::{Explain, Kind};
+
+/// Text that breaks the rule of its kind of name.
+#[derive(Debug, thiserror::Error)]
+#[error("`{value}` is not a {what}: {rule}")]
+pub struct IdError {
+    /// What it was meant to be.
+    pub what: &'static str,
+    /// The rule, in words.
+    pub rule: &'static str,
+    /// The text as given, shortened to 80 characters.
+    pub value: String,
+}
+
+impl Explain for IdError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        "name.invalid"
+    }
+}
+
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $allowed:expr, $rule:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let allowed: fn(u8) -> bool = $allowed;
+                let fits = (1..=$max).contains(&text.len()) && text.bytes().all(allowed);
+                fits.then(|| Self(text.to_owned())).ok_or_else(|| IdError {
+                    what: $what,
+                    rule: $rule,
+                    value: text.chars().take(80).collect(),
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+names! {
+    /// A thing, thing type, thing group or billing group name: `[a-zA-Z0-9:_-]{1,128}`.
+    ThingName, "thing name", 128,
+    |b| b.is_ascii_alphanumeric() || b":_-".contains(&b),
+    "1 to 128 letters, digits, `:`, `_` or `-`";
+    /// A provisioning template name: `[0-9A-Za-z_-]{1,36}`.
+    TemplateName, "template name", 36,
+    |b| b.is_ascii_alphanumeric() || b"_-".contains(&b),
+    "1 to 36 letters, digits, `_` or `-`";
+    /// An AWS IoT policy name: `[\w+=,.@-]{1,128}`.
+    PolicyName, "policy name", 128,
+    |b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b),
+    "1 to 128 letters, digits or `_+=,.@-`";
+    /// An AWS account id: 12 digits.
+    AccountId, "AWS account id", 12,
+    |b| b.is_ascii_digit(),
+    "12 digits";
+    /// An AWS Region name, such as `eu-west-1`.
+    Region, "AWS Region", 32,
+    |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-',
+    "lower-case letters, digits and `-`, such as eu-west-1";
+}
+
+/// A certificate id: lower-hex SHA-256 of the DER, as AWS IoT shows it. 64 characters.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CertificateId(String);
+
+impl CertificateId {
+    /// The id of a certificate's DER bytes.
+    pub fn of_der(der: &[u8]) -> Self {
+        Self(hex(
+            ring::digest::digest(&ring::digest::SHA256, der).as_ref()
+        ))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 characters, for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl FromStr for CertificateId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(Self(text.to_ascii_lowercase()));
+        }
+        Err(IdError {
+            what: "certificate id",
+            rule: "64 hexadecimal digits",
+            value: text.chars().take(80).collect(),
+        })
+    }
+}
+
+impl fmt::Display for CertificateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl serde::Serialize for CertificateId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&self.0)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for CertificateId {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// Where a control plane's objects live; makes their ARNs.
+#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+pub struct Place {
+    /// The account.
+    pub account: AccountId,
+    /// The Region.
+    pub region: Region,
+}
+
+impl Place {
+    /// `aws`, `aws-cn` or `aws-us-gov`, by the Region.
+    pub fn partition(&self) -> &'static str {
+        match self.region.as_str() {
+            r if r.starts_with("cn-") => "aws-cn",
+            r if r.starts_with("us-gov-") => "aws-us-gov",
+            _ => "aws",
+        }
+    }
+
+    /// `arn:aws:iot:REGION:ACCOUNT:KIND/NAME`, where `kind` is `cert`, `cacert`, `policy`,
+    /// `thing`, `thinggroup`, `provisioningtemplate`, `client`, `topic` or `topicfilter`.
+    pub fn arn(&self, kind: &str, name: impl fmt::Display) -> String {
+        format!(
+            "arn:{}:iot:{}:{}:{kind}/{name}",
+            self.partition(),
+            self.region,
+            self.account
+        )
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
+    bytes
+        .iter()
+        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_api_model() {
+        assert!("pump:A-1_b".parse::<ThingName>().is_ok());
+        assert!("a".repeat(128).parse::<ThingName>().is_ok());
+        for bad in ["", "pump 1", "pump.1", "pümp", &"a".repeat(129)] {
+            assert!(bad.parse::<ThingName>().is_err(), "{bad}");
+        }
+        assert!("a".repeat(37).parse::<TemplateName>().is_err());
+        assert!("a.b@c".parse::<PolicyName>().is_ok());
+        assert!(
+            "FF".repeat(32)
+                .parse::<CertificateId>()
+                .unwrap()
+                .as_str()
+                .starts_with("ff")
+        );
+    }
+}

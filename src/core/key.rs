@@ -1,0 +1,343 @@
+//! Public and private keys as bytes: formats, algorithms, encryption at rest. No arithmetic here.
+
+use std::fmt;
+
+use pkcs8::der::{Decode, Encode};
+use pkcs8::pkcs5::{pbes2, scrypt};
+use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey as ParsedKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+use zeroize::Zeroizing;
+
+use crate::core::pem;
+use crate::explain::{Explain, Kind};
+
+/// What kind of key it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum KeyAlgorithm {
+    /// NIST P-256 (secp256r1).
+    EcP256,
+    /// NIST P-384 (secp384r1).
+    EcP384,
+    /// NIST P-521 (secp521r1).
+    EcP521,
+    /// Another elliptic curve.
+    EcOther,
+    /// Ed25519.
+    Ed25519,
+    /// RSA with this many bits.
+    Rsa(usize),
+    /// Anything else.
+    Unknown,
+}
+
+impl KeyAlgorithm {
+    /// Why AWS IoT refuses the key; `None` when it takes it. Source: `CreateCertificateFromCsr`
+    /// API page and the developer guide's list of signing algorithms.
+    pub fn unsupported(self) -> Option<String> {
+        match self {
+            Self::EcP256 | Self::EcP384 | Self::EcP521 => None,
+            Self::Rsa(bits) if bits >= 2048 => None,
+            Self::Rsa(bits) => Some(format!(
+                "RSA keys of {bits} bits are refused (at least 2048)"
+            )),
+            other => Some(format!("{other} keys are not among those AWS IoT takes")),
+        }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EcP256 => f.write_str("EC P-256"),
+            Self::EcP384 => f.write_str("EC P-384"),
+            Self::EcP521 => f.write_str("EC P-521"),
+            Self::EcOther => f.write_str("EC (other curve)"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+impl serde::Serialize for KeyAlgorithm {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// A public key: its `SubjectPublicKeyInfo` DER.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PublicKey {
+    spki: Vec<u8>,
+    algorithm: KeyAlgorithm,
+    bits: Vec<u8>,
+}
+
+/// The `SubjectPublicKeyInfo` of a P-256 key, up to the 65 bytes of its point.
+const P256_PREFIX: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// The same for P-384 and the 97 bytes of its point.
+const P384_PREFIX: [u8; 23] = [
+    0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00,
+];
+
+impl PublicKey {
+    /// Parses a `SubjectPublicKeyInfo`.
+    ///
+    /// # Errors
+    /// `key.format`.
+    pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
+        let (_, parsed) = SubjectPublicKeyInfo::from_der(spki)
+            .map_err(|_| KeyError::Format("the public key is not DER".into()))?;
+        let algorithm = match (
+            parsed.algorithm.algorithm.to_id_string().as_str(),
+            parsed.parsed(),
+        ) {
+            ("1.3.101.112", _) => KeyAlgorithm::Ed25519,
+            (_, Ok(ParsedKey::RSA(rsa))) => KeyAlgorithm::Rsa(rsa.key_size()),
+            (_, Ok(ParsedKey::EC(_))) => curve(&parsed),
+            _ => KeyAlgorithm::Unknown,
+        };
+        let bits = parsed.subject_public_key.data.to_vec();
+        Ok(Self {
+            spki: spki.to_vec(),
+            algorithm,
+            bits,
+        })
+    }
+
+    /// From an uncompressed P-256 point (65 bytes) or P-384 point (97 bytes).
+    ///
+    /// # Errors
+    /// `key.format` for any other length.
+    pub fn from_ec_point(point: &[u8]) -> Result<Self, KeyError> {
+        let (prefix, algorithm) = match point.len() {
+            65 => (&P256_PREFIX[..], KeyAlgorithm::EcP256),
+            97 => (&P384_PREFIX[..], KeyAlgorithm::EcP384),
+            other => return Err(KeyError::Format(format!("an EC point of {other} bytes"))),
+        };
+        let spki = [prefix, point].concat();
+        Ok(Self {
+            spki,
+            algorithm,
+            bits: point.to_vec(),
+        })
+    }
+
+    /// From an `RSAPublicKey` DER (RFC 8017 appendix A.1.1).
+    ///
+    /// # Errors
+    /// `key.format`.
+    pub fn from_rsa(rsa_public_key: &[u8]) -> Result<Self, KeyError> {
+        let failed = |e: pkcs8::der::Error| KeyError::Format(e.to_string());
+        let bits = pkcs8::der::asn1::BitStringRef::from_bytes(rsa_public_key).map_err(failed)?;
+        let mut body = RSA_ALGORITHM.to_vec();
+        bits.encode_to_vec(&mut body).map_err(failed)?;
+        let sequence = pkcs8::der::AnyRef::new(pkcs8::der::Tag::Sequence, &body).map_err(failed)?;
+        Self::from_spki(&sequence.to_der().map_err(failed)?)
+    }
+
+    /// The `SubjectPublicKeyInfo` DER.
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The subjectPublicKey bits: an EC point, or `RSAPublicKey` DER.
+    pub fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
+    /// The kind of key.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
+    /// A key identifier: the first 20 bytes of SHA-256 over the bits (RFC 7093 §2 method 1).
+    pub fn key_id(&self) -> [u8; 20] {
+        let digest = ring::digest::digest(&ring::digest::SHA256, &self.bits);
+        let mut id = [0; 20];
+        id.copy_from_slice(&digest.as_ref()[..20]);
+        id
+    }
+}
+
+fn curve(spki: &SubjectPublicKeyInfo<'_>) -> KeyAlgorithm {
+    let parameter = spki
+        .algorithm
+        .parameters
+        .as_ref()
+        .and_then(|any| any.as_oid().ok());
+    match parameter.map(|oid| oid.to_id_string()).as_deref() {
+        Some("1.2.840.10045.3.1.7") => KeyAlgorithm::EcP256,
+        Some("1.3.132.0.34") => KeyAlgorithm::EcP384,
+        Some("1.3.132.0.35") => KeyAlgorithm::EcP521,
+        _ => KeyAlgorithm::EcOther,
+    }
+}
+
+/// A private key as PKCS#8 DER. Zeroized on drop; has no `Debug` that shows it.
+#[derive(Clone)]
+pub struct PrivateKey {
+    pkcs8: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey(…)")
+    }
+}
+
+/// A private key file as read: in the clear, or still encrypted.
+#[derive(Debug)]
+pub enum KeyFile {
+    /// PKCS#8, SEC1 or PKCS#1, in the clear.
+    Clear(PrivateKey),
+    /// PKCS#8 encrypted with PBES2.
+    Encrypted(Vec<u8>),
+}
+
+impl PrivateKey {
+    /// From PKCS#8 DER (RFC 5208, RFC 5958).
+    pub fn from_pkcs8(der: Zeroizing<Vec<u8>>) -> Self {
+        Self { pkcs8: der }
+    }
+
+    /// The PKCS#8 DER.
+    pub fn pkcs8(&self) -> &[u8] {
+        &self.pkcs8
+    }
+
+    /// One `PRIVATE KEY` block.
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))
+    }
+
+    /// One `ENCRYPTED PRIVATE KEY` block: PBES2 with scrypt (N = 2^15, r = 8, p = 1) and
+    /// AES-256-CBC, as OpenSSL reads it. `salt` and `iv` must be fresh random bytes.
+    ///
+    /// # Errors
+    /// `key.encrypt` when the key is not PKCS#8.
+    pub fn to_encrypted_pem(
+        &self,
+        passphrase: &[u8],
+        salt: [u8; 16],
+        iv: [u8; 16],
+    ) -> Result<String, KeyError> {
+        let failed = |e: &dyn fmt::Display| KeyError::Encrypt(e.to_string());
+        let cost = scrypt::Params::new(15, 8, 1).map_err(|e| failed(&e))?;
+        let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
+            .map_err(|e| failed(&e))?;
+        let info = PrivateKeyInfoRef::from_der(&self.pkcs8).map_err(|e| failed(&e))?;
+        let document = info
+            .encrypt_with_params(parameters, passphrase)
+            .map_err(|e| failed(&e))?;
+        Ok(pem::encode("ENCRYPTED PRIVATE KEY", document.as_bytes()))
+    }
+
+    /// Decrypts PKCS#8 encrypted with PBES2 (PBKDF2 or scrypt; AES).
+    ///
+    /// # Errors
+    /// `key.passphrase` when the passphrase is wrong, `key.format` when the scheme is not PBES2.
+    pub fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<Self, KeyError> {
+        let info = EncryptedPrivateKeyInfoRef::from_der(der)
+            .map_err(|e| KeyError::Format(format!("the encrypted key cannot be read: {e}")))?;
+        let document = info.decrypt(passphrase).map_err(|_| KeyError::Passphrase)?;
+        let clear = Zeroizing::new(document.as_bytes().to_vec());
+        PrivateKeyInfoRef::from_der(&clear).map_err(|_| KeyError::Passphrase)?;
+        Ok(Self { pkcs8: clear })
+    }
+}
+
+impl KeyFile {
+    /// Reads the first private key of a PEM text: `PRIVATE KEY`, `EC PRIVATE KEY`, `RSA PRIVATE
+    /// KEY` or `ENCRYPTED PRIVATE KEY`.
+    ///
+    /// # Errors
+    /// `pem.*`, `key.none`, `key.format`.
+    pub fn parse(text: &[u8]) -> Result<Self, KeyError> {
+        for block in pem::parse(text)? {
+            let der = Zeroizing::new(block.der);
+            match &block.label[..] {
+                "PRIVATE KEY" => return Ok(Self::Clear(PrivateKey { pkcs8: der })),
+                "ENCRYPTED PRIVATE KEY" => return Ok(Self::Encrypted(der.to_vec())),
+                "EC PRIVATE KEY" => return wrap_sec1(&der).map(Self::Clear),
+                "RSA PRIVATE KEY" => return wrap(&RSA_ALGORITHM, &der).map(Self::Clear),
+                _ => {}
+            }
+        }
+        Err(KeyError::None)
+    }
+}
+
+/// `AlgorithmIdentifier` rsaEncryption with NULL parameters.
+const RSA_ALGORITHM: [u8; 15] = [
+    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+];
+
+/// Wraps a SEC1 `ECPrivateKey` (RFC 5915) into PKCS#8; its curve must be named inside.
+fn wrap_sec1(der: &[u8]) -> Result<PrivateKey, KeyError> {
+    let named = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
+    let algorithm = if named(&P256_PREFIX[13..23]) {
+        &P256_PREFIX[2..23]
+    } else if named(&P384_PREFIX[13..20]) {
+        &P384_PREFIX[2..20]
+    } else {
+        return Err(KeyError::Format(
+            "the EC private key names no curve we take".into(),
+        ));
+    };
+    wrap(algorithm, der)
+}
+
+/// `PrivateKeyInfo ::= SEQUENCE { 0, algorithm, OCTET STRING key }`.
+fn wrap(algorithm: &[u8], key: &[u8]) -> Result<PrivateKey, KeyError> {
+    let failed = |e: pkcs8::der::Error| KeyError::Format(e.to_string());
+    let octets = pkcs8::der::asn1::OctetStringRef::new(key).map_err(failed)?;
+    let mut body = Zeroizing::new(vec![0x02, 0x01, 0x00]);
+    body.extend_from_slice(algorithm);
+    octets.encode_to_vec(&mut body).map_err(failed)?;
+    let sequence = pkcs8::der::AnyRef::new(pkcs8::der::Tag::Sequence, &body).map_err(failed)?;
+    Ok(PrivateKey {
+        pkcs8: Zeroizing::new(sequence.to_der().map_err(failed)?),
+    })
+}
+
+/// Bytes that are not the key they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Could not be encrypted.
+    #[error("the key cannot be encrypted: {0}")]
+    Encrypt(String),
+    /// A format we do not read.
+    #[error("{0}")]
+    Format(String),
+    /// No key block.
+    #[error("there is no private key in this file")]
+    None,
+    /// Decryption failed.
+    #[error("the passphrase does not open this key")]
+    Passphrase,
+    /// Not PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::PemError),
+}
+
+impl Explain for KeyError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Encrypt(_) => "key.encrypt",
+            Self::Format(_) => "key.format",
+            Self::None => "key.none",
+            Self::Passphrase => "key.passphrase",
+            Self::Pem(error) => error.code(),
+        }
+    }
+}

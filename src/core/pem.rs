@@ -1,0 +1,136 @@
+//! PEM in, PEM out (RFC 7468).
+
+use x509_parser::pem::Pem;
+
+use crate::explain::{Explain, Kind};
+
+/// The most bytes read as one PEM text: 1 MiB, far above any chain.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// One block: its label (`CERTIFICATE`, `PRIVATE KEY`, …) and its DER.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Block {
+    /// What stands after `BEGIN`.
+    pub label: String,
+    /// The decoded bytes.
+    pub der: Vec<u8>,
+}
+
+/// Reads every block of a PEM text, in order; text between blocks is skipped.
+///
+/// # Errors
+/// `pem.none` when there is no block at all, `pem.syntax` when a block is broken, `pem.size` over
+/// [`MAX_BYTES`].
+pub fn parse(text: &[u8]) -> Result<Vec<Block>, PemError> {
+    if text.len() > MAX_BYTES {
+        return Err(PemError::Size(text.len()));
+    }
+    let blocks: Vec<Block> = Pem::iter_from_buffer(text)
+        .map(|block| {
+            block.map(|pem| Block {
+                label: pem.label,
+                der: pem.contents,
+            })
+        })
+        .collect::<Result<_, _>>()
+        .map_err(|error| PemError::Syntax(error.to_string()))?;
+    if blocks.is_empty() {
+        Err(PemError::None)
+    } else {
+        Ok(blocks)
+    }
+}
+
+/// One block with 64-character lines and a closing newline.
+pub fn encode(label: &str, der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(der.len() * 4 / 3 + der.len() / 48 + 2 * label.len() + 40);
+    text.push_str("-----BEGIN ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    for line in der.chunks(48) {
+        for group in line.chunks(3) {
+            let bytes = [
+                group[0],
+                *group.get(1).unwrap_or(&0),
+                *group.get(2).unwrap_or(&0),
+            ];
+            let n = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
+            for place in 0..4_usize {
+                let index = (n >> (18 - 6 * place)) & 63;
+                let symbol = ALPHABET[index as usize];
+                text.push(if place <= group.len() {
+                    char::from(symbol)
+                } else {
+                    '='
+                });
+            }
+        }
+        text.push('\n');
+    }
+    text.push_str("-----END ");
+    text.push_str(label);
+    text.push_str("-----\n");
+    text
+}
+
+/// Bytes that are not the PEM they should be.
+#[derive(Debug, thiserror::Error)]
+pub enum PemError {
+    /// Nothing between BEGIN and END anywhere.
+    #[error("no PEM block (-----BEGIN …-----) was found")]
+    None,
+    /// More than [`MAX_BYTES`].
+    #[error("{0} bytes are too many for a PEM file (at most 1 MiB)")]
+    Size(usize),
+    /// A block that does not decode.
+    #[error("a PEM block is broken: {0}")]
+    Syntax(String),
+}
+
+impl Explain for PemError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::None => "pem.none",
+            Self::Size(_) => "pem.size",
+            Self::Syntax(_) => "pem.syntax",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for length in [0_usize, 1, 2, 3, 47, 48, 49, 500] {
+            let der: Vec<u8> = (0..length).map(|n| (n * 7) as u8).collect();
+            let text = encode("CERTIFICATE", &der);
+            assert!(text.lines().all(|line| line.len() <= 64));
+            let blocks = parse(text.as_bytes()).unwrap();
+            assert_eq!(
+                blocks,
+                [Block {
+                    label: "CERTIFICATE".into(),
+                    der
+                }],
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn rubbish_is_refused_in_words() {
+        assert!(matches!(parse(b"hello"), Err(PemError::None)));
+        let cut = b"-----BEGIN CERTIFICATE-----\nAAAA\n";
+        assert!(matches!(parse(cut), Err(PemError::Syntax(_))));
+        assert!(matches!(
+            parse(&vec![b'x'; MAX_BYTES + 1]),
+            Err(PemError::Size(_))
+        ));
+    }
+}

@@ -1,0 +1,298 @@
+//! Distinguished names (RFC 5280 §4.1.2.4), as an ordered list of attributes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use x509_parser::x509::X509Name;
+
+use crate::explain::{Explain, Kind};
+
+/// The attribute types we can name: short name, dotted OID, upper bound in characters (RFC 5280
+/// appendix A.1), and the name that JITP templates give it, if they have one.
+pub const ATTRIBUTES: &[(&str, &str, usize, Option<&str>)] = &[
+    ("C", "2.5.4.6", 2, Some("Country")),
+    ("ST", "2.5.4.8", 128, Some("StateName")),
+    ("L", "2.5.4.7", 128, None),
+    ("O", "2.5.4.10", 64, Some("Organization")),
+    ("OU", "2.5.4.11", 64, Some("OrganizationalUnit")),
+    ("CN", "2.5.4.3", 64, Some("CommonName")),
+    ("serialNumber", "2.5.4.5", 64, Some("SerialNumber")),
+    (
+        "dnQualifier",
+        "2.5.4.46",
+        64,
+        Some("DistinguishedNameQualifier"),
+    ),
+    ("title", "2.5.4.12", 64, None),
+    ("SN", "2.5.4.4", 64, None),
+    ("GN", "2.5.4.42", 64, None),
+    ("initials", "2.5.4.43", 64, None),
+    ("pseudonym", "2.5.4.65", 128, None),
+    ("generationQualifier", "2.5.4.44", 64, None),
+    ("DC", "0.9.2342.19200300.100.1.25", 63, None),
+    ("UID", "0.9.2342.19200300.100.1.1", 256, None),
+    ("emailAddress", "1.2.840.113549.1.9.1", 255, None),
+];
+
+/// One attribute: its type as a dotted OID, and its value.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Attribute {
+    /// Dotted OID.
+    pub oid: String,
+    /// The value as text; a value that is not text is shown as `#` and hexadecimal.
+    pub value: String,
+}
+
+/// A distinguished name, in the order it is encoded.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Subject {
+    attributes: Vec<Attribute>,
+}
+
+impl Subject {
+    /// From parts, in order.
+    pub fn new(attributes: Vec<Attribute>) -> Self {
+        Self { attributes }
+    }
+
+    /// Only a common name.
+    pub fn common_name(cn: &str) -> Self {
+        Self::new(vec![Attribute {
+            oid: "2.5.4.3".into(),
+            value: cn.into(),
+        }])
+    }
+
+    /// From a parsed certificate's name.
+    pub fn from_x509(name: &X509Name<'_>) -> Self {
+        let attributes = name
+            .iter_attributes()
+            .map(|attribute| Attribute {
+                oid: attribute.attr_type().to_id_string(),
+                value: attribute.as_str().map_or_else(
+                    |_| format!("#{}", crate::core::ids::hex(attribute.as_slice())),
+                    str::to_owned,
+                ),
+            })
+            .collect();
+        Self { attributes }
+    }
+
+    /// The attributes, in order.
+    pub fn attributes(&self) -> &[Attribute] {
+        &self.attributes
+    }
+
+    /// The first value of the attribute with this short name (`CN`, `serialNumber`, …).
+    pub fn first(&self, short: &str) -> Option<&str> {
+        let oid = ATTRIBUTES.iter().find(|(name, ..)| *name == short)?.1;
+        self.attributes
+            .iter()
+            .find(|a| a.oid == oid)
+            .map(|a| &a.value[..])
+    }
+
+    /// The value that JITP reads for `AWS::IoT::Certificate::<parameter>`, except `Id`.
+    pub fn jitp(&self, parameter: &str) -> Option<&str> {
+        let oid = ATTRIBUTES
+            .iter()
+            .find(|(.., jitp)| *jitp == Some(parameter))?
+            .1;
+        self.attributes
+            .iter()
+            .find(|a| a.oid == oid)
+            .map(|a| &a.value[..])
+    }
+
+    /// This name with `attribute` set: replaced where it stands, or put last.
+    #[must_use]
+    pub fn with(mut self, short: &str, value: &str) -> Self {
+        let oid = oid_of(short).unwrap_or_else(|| short.to_owned());
+        match self.attributes.iter_mut().find(|a| a.oid == oid) {
+            Some(attribute) => value.clone_into(&mut attribute.value),
+            None => self.attributes.push(Attribute {
+                oid,
+                value: value.to_owned(),
+            }),
+        }
+        self
+    }
+}
+
+fn oid_of(name: &str) -> Option<String> {
+    let known = ATTRIBUTES
+        .iter()
+        .find(|(short, ..)| short.eq_ignore_ascii_case(name));
+    let dotted = name.contains('.') && name.split('.').all(|arc| arc.parse::<u64>().is_ok());
+    known
+        .map(|(_, oid, ..)| (*oid).to_owned())
+        .or_else(|| dotted.then(|| name.to_owned()))
+}
+
+impl FromStr for Subject {
+    type Err = SubjectError;
+
+    /// `CN=pump-1,O=Example,C=DE`, with `\,` for a comma inside a value, or OpenSSL's
+    /// `/C=DE/O=Example/CN=pump-1`. Kept in the order written.
+    fn from_str(text: &str) -> Result<Self, SubjectError> {
+        let (body, separator) = match text.strip_prefix('/') {
+            Some(rest) => (rest, '/'),
+            None => (text, ','),
+        };
+        let mut attributes = Vec::new();
+        for part in split_unescaped(body, separator) {
+            let (name, value) = part
+                .split_once('=')
+                .ok_or_else(|| SubjectError::Syntax(part.clone()))?;
+            let (name, value) = (name.trim(), unescape(value.trim()));
+            let oid = oid_of(name).ok_or_else(|| SubjectError::Attribute(name.to_owned()))?;
+            check_value(name, &oid, &value)?;
+            attributes.push(Attribute { oid, value });
+        }
+        if attributes.is_empty() {
+            Err(SubjectError::Empty)
+        } else {
+            Ok(Self { attributes })
+        }
+    }
+}
+
+/// Whether a value fits its attribute's bound (RFC 5280 appendix A.1) and holds no control
+/// character.
+///
+/// # Errors
+/// `subject.value`.
+pub fn check_value(name: &str, oid: &str, value: &str) -> Result<(), SubjectError> {
+    let max = ATTRIBUTES
+        .iter()
+        .find(|(_, known, ..)| *known == oid)
+        .map_or(256, |(.., m, _)| *m);
+    let length = value.chars().count();
+    let printable = !value.chars().any(char::is_control);
+    if (1..=max).contains(&length) && printable {
+        return Ok(());
+    }
+    Err(SubjectError::Value {
+        name: name.to_owned(),
+        length,
+        max,
+    })
+}
+
+fn split_unescaped(text: &str, separator: char) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut escaped = false;
+    for c in text.chars() {
+        if c == separator && !escaped {
+            parts.push(String::new());
+        } else if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
+fn unescape(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
+        out.push(if c == '\\' {
+            chars.next().unwrap_or('\\')
+        } else {
+            c
+        });
+    }
+    out
+}
+
+impl fmt::Display for Subject {
+    /// `CN=pump-1, O=Example`, in encoded order, with `,`, `+` and `\` escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, Attribute { oid, value }) in self.attributes.iter().enumerate() {
+            let name = ATTRIBUTES.iter().find(|(_, known, ..)| known == oid);
+            let separator = if n == 0 { "" } else { ", " };
+            write!(
+                f,
+                "{separator}{}=",
+                name.map_or(&oid[..], |(short, ..)| short)
+            )?;
+            for c in value.chars() {
+                match c {
+                    ',' | '+' | '\\' => write!(f, "\\{c}")?,
+                    c if c.is_control() => write!(f, "\\{:02x}", u32::from(c))?,
+                    c => write!(f, "{c}")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl serde::Serialize for Subject {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Text that is not a distinguished name.
+#[derive(Debug, thiserror::Error)]
+pub enum SubjectError {
+    /// A type we cannot name.
+    #[error("`{0}` is not an attribute type; use C, ST, L, O, OU, CN, serialNumber, … or an OID")]
+    Attribute(String),
+    /// No attribute at all.
+    #[error("the subject is empty")]
+    Empty,
+    /// Not `TYPE=VALUE`.
+    #[error("`{0}` in the subject is not TYPE=VALUE")]
+    Syntax(String),
+    /// Empty, too long, or with a control character.
+    #[error("the {name} value has {length} characters; 1 to {max} printable ones are allowed")]
+    Value {
+        /// The attribute as written.
+        name: String,
+        /// Characters given.
+        length: usize,
+        /// Characters allowed.
+        max: usize,
+    },
+}
+
+impl Explain for SubjectError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Attribute(_) => "subject.attribute",
+            Self::Empty => "subject.empty",
+            Self::Syntax(_) => "subject.syntax",
+            Self::Value { .. } => "subject.value",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_writing_a_name_are_read() {
+        let comma: Subject = r"CN=pump-1, O=Pumps\, Inc,C=DE".parse().unwrap();
+        let slash: Subject = "/CN=pump-1/O=Pumps, Inc/C=DE".parse().unwrap();
+        assert_eq!(comma, slash);
+        assert_eq!(comma.to_string(), r"CN=pump-1, O=Pumps\, Inc, C=DE");
+        assert_eq!(comma.first("O"), Some("Pumps, Inc"));
+        assert_eq!(comma.jitp("CommonName"), Some("pump-1"));
+        assert_eq!(comma.jitp("SerialNumber"), None);
+    }
+
+    #[test]
+    fn wrong_names_are_refused_with_their_part() {
+        for bad in ["", "pump", "XX=1", "CN=", "C=DEU"] {
+            assert!(bad.parse::<Subject>().is_err(), "{bad}");
+        }
+    }
+}

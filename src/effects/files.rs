@@ -1,0 +1,123 @@
+//! The disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+use crate::core::bundle::Secrecy;
+use crate::ports::{FileError, Files};
+
+/// The machine's file systems.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path, max_bytes: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+        let failed = |source: io::Error| match source.kind() {
+            ErrorKind::NotFound => FileError::Missing(path.to_owned()),
+            _ => FileError::Read {
+                path: path.to_owned(),
+                source,
+            },
+        };
+        let file = File::open(path).map_err(failed)?;
+        let mut bytes = Zeroizing::new(Vec::new());
+        file.take(max_bytes + 1)
+            .read_to_end(&mut bytes)
+            .map_err(failed)?;
+        if bytes.len() as u64 > max_bytes {
+            return Err(FileError::Size {
+                path: path.to_owned(),
+                max_bytes,
+            });
+        }
+        Ok(bytes)
+    }
+
+    fn write_new(&self, path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), FileError> {
+        let mut file = create_new(path, secrecy).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
+            _ => FileError::Write {
+                path: path.to_owned(),
+                source,
+            },
+        })?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.and_then(|()| sync_parent(path)).map_err(|source| {
+            let _ = fs::remove_file(path);
+            FileError::Write {
+                path: path.to_owned(),
+                source,
+            }
+        })
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), FileError> {
+        let temporary = temporary_beside(path);
+        let go = || -> io::Result<()> {
+            match fs::remove_file(&temporary) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = create_new(&temporary, secrecy)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)?;
+            sync_parent(path)
+        };
+        go().map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            FileError::Write {
+                path: path.to_owned(),
+                source,
+            }
+        })
+    }
+
+    fn create_dir(&self, path: &Path) -> Result<(), FileError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|source| FileError::Write {
+                path: path.to_owned(),
+                source,
+            })
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        path.symlink_metadata().is_ok()
+    }
+
+    fn mode(&self, path: &Path) -> Option<u32> {
+        fs::metadata(path)
+            .ok()
+            .map(|meta| meta.permissions().mode() & 0o7777)
+    }
+}
+
+fn create_new(path: &Path, secrecy: Secrecy) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(secrecy.mode())
+        .open(path)
+}
+
+/// A name in the same folder, so that the rename stays on one file system.
+fn temporary_beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
+}
+
+/// Makes a new name in a folder durable.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}

@@ -1,0 +1,10 @@
+//! The only code that touches the machine: one adapter per file.
+
+/// The system's clocks: the one place that asks what time it is.
+pub mod clock;
+/// The operating system's random numbers.
+pub mod entropy;
+/// The disk.
+pub mod files;
+/// Key pairs made and used in this process, by ring.
+pub mod keys;

@@ -1,0 +1,11 @@
+//! What flows may ask of the world, one small trait each.
+
+mod clock;
+mod entropy;
+mod files;
+mod keys;
+
+pub use clock::Clock;
+pub use entropy::Entropy;
+pub use files::{FileError, Files};
+pub use keys::{Keygen, SignError, Signer};
