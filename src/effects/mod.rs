@@ -1,5 +1,8 @@
 //! The only code that touches the machine: one adapter per file.
 
+/// The control plane through the AWS SDK.
+#[cfg(feature = "operator")]
+pub mod aws;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
 /// The operating system's random numbers.
