@@ -6,6 +6,9 @@ pub mod bundle;
 pub mod cert;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
+/// A certificate before it is signed: draft, sign elsewhere, seal.
+#[cfg(feature = "sandbox")]
+pub mod draft;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
