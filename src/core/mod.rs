@@ -6,6 +6,9 @@ pub mod bundle;
 pub mod cert;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
+/// A certificate before it is signed: draft, sign elsewhere, seal.
+#[cfg(feature = "sandbox")]
+pub mod draft;
 /// One result of a linter, audit or advisor.
 pub mod finding;
 /// Names that AWS IoT gives rules to, parsed once.
