@@ -4,6 +4,7 @@ mod args;
 mod report;
 mod settings;
 mod version;
+mod wire;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,22 +7,26 @@ use aws_sdk_iot::operation::describe_certificate::DescribeCertificateOutput;
 use aws_sdk_iot::operation::describe_provisioning_template::DescribeProvisioningTemplateOutput;
 use aws_sdk_iot::types as sdk;
 
+use crate::core::status::CertificateStatus;
+use crate::core::template::TemplateKind;
 use crate::ports::cloud::{
-    AttachedThing, CaSummary, CaView, CertificateMode, CertificateStatus, CertificateSummary,
-    CertificateView, TemplateSummary, TemplateType, TemplateView, ThingView,
+    AttachedThing, CaSummary, CaView, CertificateMode, CertificateSummary, CertificateView,
+    TemplateSummary, TemplateView, ThingView,
 };
 
 pub(super) fn ca_view(answer: &DescribeCaCertificateOutput) -> Option<CaView> {
     let ca = answer.certificate_description()?;
     let config = answer.registration_config();
-    let mode = ca.certificate_mode().map(sdk::CertificateMode::as_str);
     Some(CaView {
         id: ca.certificate_id()?.parse().ok()?,
         arn: ca.certificate_arn()?.to_owned(),
         active: ca.status() == Some(&sdk::CaCertificateStatus::Active),
         auto_registration: ca.auto_registration_status()
             == Some(&sdk::AutoRegistrationStatus::Enable),
-        mode: mode.map_or(Some(CertificateMode::Default), CertificateMode::from_word)?,
+        mode: match ca.certificate_mode() {
+            Some(sdk::CertificateMode::SniOnly) => CertificateMode::SniOnly,
+            _ => CertificateMode::Default,
+        },
         template: config
             .and_then(|config| config.template_name())
             .and_then(|name| name.parse().ok()),
@@ -53,9 +57,9 @@ pub(super) fn template_view(answer: &DescribeProvisioningTemplateOutput) -> Opti
 }
 
 /// Templates from before the type existed are for fleet provisioning.
-fn template_type(kind: Option<&sdk::TemplateType>) -> Option<TemplateType> {
-    kind.map_or(Some(TemplateType::FleetProvisioning), |kind| {
-        TemplateType::from_word(kind.as_str())
+fn template_type(kind: Option<&sdk::TemplateType>) -> Option<TemplateKind> {
+    kind.map_or(Some(TemplateKind::FleetProvisioning), |kind| {
+        kind.as_str().parse().ok()
     })
 }
 
@@ -88,7 +92,7 @@ pub(super) fn certificate_summary(certificate: &sdk::Certificate) -> Option<Cert
 }
 
 fn status(status: Option<&sdk::CertificateStatus>) -> Option<CertificateStatus> {
-    CertificateStatus::from_word(status?.as_str())
+    status?.as_str().parse().ok()
 }
 
 pub(super) fn thing_view(

@@ -4,11 +4,12 @@ use aws_sdk_iot::types as sdk;
 
 use super::{AwsControlPlane, convert};
 use crate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
+use crate::core::status::CertificateStatus;
 use crate::ports::cloud::{
     AttachedThing, CaRegistration, CaSummary, CaUpdate, CaView, CertificateMode,
-    CertificateRegistration, CertificateStatus, CertificateSummary, CertificateView, CloudResult,
-    ControlPlane, NewTemplate, PolicyVersion, PolicyView, Registered, TemplateSummary,
-    TemplateUpdate, TemplateVersion, TemplateView, ThingView,
+    CertificateRegistration, CertificateSummary, CertificateView, CloudResult, ControlPlane,
+    NewTemplate, PolicyVersion, PolicyView, Registered, TemplateSummary, TemplateUpdate,
+    TemplateVersion, TemplateView, ThingView,
 };
 
 /// The largest page that the list calls take.
