@@ -12,6 +12,9 @@ pub mod ids;
 pub mod key;
 /// PEM in, PEM out.
 pub mod pem;
+/// The AWS IoT policy language.
+#[cfg(feature = "sandbox")]
+pub mod policy;
 /// Distinguished names.
 pub mod subject;
 /// Instants, windows and durations.
