@@ -102,17 +102,20 @@ impl Operator {
             Some(_) => return None,
             None => (Quantifier::One, text),
         };
-        let bare = rest.strip_suffix("IfExists");
-        let name = bare.unwrap_or(rest);
+        let without_suffix = rest.strip_suffix("IfExists");
+        let name = without_suffix.unwrap_or(rest);
         let rule = if name == "Null" {
             Rule::Null
         } else {
-            let (_, test, negated) = *RULES.iter().find(|(known, ..)| *known == name)?;
-            Rule::Test { test, negated }
+            let &(_, kind, negated) = RULES.iter().find(|(known, ..)| *known == name)?;
+            Rule::Test {
+                test: kind,
+                negated,
+            }
         };
         Some(Self {
             quantifier,
-            if_exists: bare.is_some(),
+            if_exists: without_suffix.is_some(),
             rule,
         })
     }
