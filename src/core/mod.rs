@@ -22,6 +22,9 @@ pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// What the ledger remembers.
+#[cfg(feature = "operator")]
+pub mod record;
 /// The status of a registered certificate.
 pub mod status;
 /// Distinguished names.

@@ -7,6 +7,9 @@ pub mod cloud;
 mod entropy;
 mod files;
 mod keys;
+/// The durable record of everything issued.
+#[cfg(feature = "operator")]
+pub mod ledger;
 
 pub use clock::Clock;
 pub use entropy::Entropy;
