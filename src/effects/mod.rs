@@ -8,3 +8,6 @@ pub mod entropy;
 pub mod files;
 /// Key pairs made and used in this process, by ring.
 pub mod keys;
+/// The ledger's databases.
+#[cfg(feature = "operator")]
+pub mod ledger;
