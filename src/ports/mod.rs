@@ -1,11 +1,15 @@
 //! What flows may ask of the world, one small trait each.
 
 mod clock;
+mod dial;
 mod entropy;
 mod files;
 mod keys;
+mod time_source;
 
 pub use clock::Clock;
+pub use dial::{Channel, Dial, DialError, Identity, Received, ServerSeen, Step, Target};
 pub use entropy::Entropy;
 pub use files::{FileError, Files};
 pub use keys::{Keygen, SignError, Signer};
+pub use time_source::{Answered, KernelClock, KernelState, Question, TimeSource, Unanswered};
