@@ -1,6 +1,9 @@
 //! What flows may ask of the world, one small trait each.
 
 mod clock;
+/// The control plane of AWS IoT Core, or of the sandbox.
+#[cfg(feature = "operator")]
+pub mod cloud;
 mod dial;
 mod entropy;
 mod files;
