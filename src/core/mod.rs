@@ -28,6 +28,9 @@ pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// What the ledger remembers.
+#[cfg(feature = "operator")]
+pub mod record;
 /// Whether a TLS server is the one it should be.
 pub mod server;
 /// The status of a registered certificate.

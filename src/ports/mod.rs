@@ -8,6 +8,9 @@ mod dial;
 mod entropy;
 mod files;
 mod keys;
+/// The durable record of everything issued.
+#[cfg(feature = "operator")]
+pub mod ledger;
 mod time_source;
 
 pub use clock::Clock;
