@@ -85,6 +85,8 @@ pub(super) struct SandboxConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DeviceConfig {
+    /// The identity's folder, relative to this file's folder.
+    pub(super) identity: Option<PathBuf>,
     /// The data endpoint's host name.
     pub(super) endpoint: Option<String>,
     /// Its port.

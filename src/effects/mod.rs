@@ -5,9 +5,14 @@
 pub mod aws;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
+/// TCP, and TLS by rustls with ring.
+pub mod dial;
 /// The operating system's random numbers.
 pub mod entropy;
 /// The disk.
 pub mod files;
 /// Key pairs made and used in this process, by ring.
 pub mod keys;
+/// The ledger's databases.
+#[cfg(feature = "operator")]
+pub mod ledger;

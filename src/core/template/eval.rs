@@ -168,7 +168,7 @@ impl Evaluator<'_> {
             let name = &rest[start + 2..start + length];
             match name.strip_prefix('!') {
                 // `${!x}` stands for the text `${x}`, as in AWS CloudFormation.
-                Some(literal) => out.push_str(&format!("${{{literal}}}")),
+                Some(literal) => out.extend(["${", literal, "}"]),
                 None => match own.get(name) {
                     Some(value) => out.push_str(value),
                     None => out.push_str(&self.parameter(name, path)?),

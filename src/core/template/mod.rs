@@ -8,6 +8,7 @@ mod lint;
 mod parse;
 mod policy_text;
 mod render;
+mod shipped;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,6 +20,8 @@ pub use render::{
     CertificatePlan, Override, Overrides, Plan, PolicyPlan, RenderError, ThingPlan,
     attribute_problem,
 };
+
+pub use shipped::{DEFAULT_POLICY_NAME, DEVICE_POLICY, Shipped, fill_place, shipped};
 
 use crate::core::finding::Finding;
 use crate::core::ids::{CertificateId, IdError};
@@ -171,7 +174,7 @@ struct Resource {
 #[derive(Clone, Debug)]
 enum Body {
     Thing(Box<ThingBody>),
-    Certificate(CertificateBody),
+    Certificate(Box<CertificateBody>),
     Policy(PolicyBody),
 }
 

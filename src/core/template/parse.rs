@@ -252,24 +252,15 @@ impl Reader {
             "AWS::IoT::Certificate" => {
                 let mut certificate = self.certificate(properties, &properties_path);
                 certificate.status_override = self.status_override(overrides, &override_path);
-                Body::Certificate(certificate)
+                Body::Certificate(Box::new(certificate))
             }
             "AWS::IoT::Policy" => {
-                if overrides.is_some() {
-                    let message = "a policy has no override settings";
-                    let finding = Finding::error("template.override", &override_path, message);
-                    self.notes.push(finding);
-                }
+                self.no_overrides(overrides, &override_path);
                 Body::Policy(self.policy(properties, &properties_path))
             }
             other => {
-                self.problem(
-                    &type_path,
-                    format!(
-                        "`{other}` is not AWS::IoT::Thing, AWS::IoT::Certificate or \
-                         AWS::IoT::Policy"
-                    ),
-                );
+                let known = "AWS::IoT::Thing, AWS::IoT::Certificate or AWS::IoT::Policy";
+                self.problem(&type_path, format!("`{other}` is not {known}"));
                 return None;
             }
         };
@@ -277,6 +268,14 @@ impl Reader {
             path: path.to_owned(),
             body,
         })
+    }
+
+    fn no_overrides(&mut self, json: Option<&Json>, path: &str) {
+        if json.is_some() {
+            let message = "a policy has no override settings";
+            self.notes
+                .push(Finding::error("template.override", path, message));
+        }
     }
 
     fn unknown(&mut self, map: &Map<String, Json>, known: &[&str], path: &str) {

@@ -196,83 +196,85 @@ fn grammar_errors_name_every_place() {
     ));
 }
 
+/// What is edited, into what, the rule it breaks, and where.
+const REFUSED: [(&str, &str, &str, &str); 12] = [
+    (
+        r#"{"Parameters""#,
+        r#"{"Outputs":{},"Parameters""#,
+        "template.top-level",
+        "$.Outputs",
+    ),
+    (
+        r#"{"Parameters""#,
+        r#"{"Mappings":{},"Parameters""#,
+        "template.top-level",
+        "$.Mappings",
+    ),
+    (
+        r#""AWS::IoT::Certificate::SerialNumber":{"Type":"String"},"#,
+        r#""AWS::IoT::Certificate::SerialNumber":{"Type":"String"},"AWS::IoT::Certificate::Locality":{"Type":"String"},"#,
+        "template.parameter-name",
+        "$.Parameters['AWS::IoT::Certificate::Locality']",
+    ),
+    (
+        r#"{"Ref":"AWS::IoT::Certificate::CommonName"}"#,
+        r#"{"Ref":"CommonName"}"#,
+        "template.ref-undeclared",
+        "$.Resources.thing.Properties.ThingName",
+    ),
+    (
+        r#""CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}"#,
+        r#""CertificateId":"abc""#,
+        "template.certificate-id",
+        "$.Resources.certificate.Properties.CertificateId",
+    ),
+    (
+        r#""CertificateId":{"Ref":"AWS::IoT::Certificate::Id"},"#,
+        "",
+        "template.certificate-id",
+        "$.Resources.certificate.Properties.CertificateId",
+    ),
+    (
+        r#""Status":"ACTIVE""#,
+        r#""Status":"REVOKED""#,
+        "template.status",
+        "$.Resources.certificate.Properties.Status",
+    ),
+    (
+        r#""ThingTypeName":"REPLACE""#,
+        r#""ThingTypeName":"MERGE""#,
+        "template.override",
+        "$.Resources.thing.OverrideSettings.ThingTypeName",
+    ),
+    (
+        r#""PolicyName":"pump-device""#,
+        r#""PolicyName":"pump-device","PolicyDocument":"{}""#,
+        "template.policy-both",
+        "$.Resources.policy.Properties",
+    ),
+    (
+        r#""PolicyName":"pump-device""#,
+        r#""PolicyDocument":"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Maybe\"}]}""#,
+        "template.policy-document",
+        "$.Resources.policy.Properties.PolicyDocument",
+    ),
+    (
+        r#""PolicyName":"pump-device""#,
+        r#""PolicyName":"pump device""#,
+        "template.name",
+        "$.Resources.policy.Properties.PolicyName",
+    ),
+    (
+        r#""policy":{"#,
+        r#""t2":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"x"}},"policy":{"#,
+        "template.resource-duplicate",
+        "$.Resources.t2",
+    ),
+];
+
 #[test]
 fn lint_refuses_what_aws_refuses() {
-    let cases = [
-        (
-            r#"{"Parameters""#,
-            r#"{"Outputs":{},"Parameters""#,
-            "template.top-level",
-            "$.Outputs",
-        ),
-        (
-            r#"{"Parameters""#,
-            r#"{"Mappings":{},"Parameters""#,
-            "template.top-level",
-            "$.Mappings",
-        ),
-        (
-            r#""AWS::IoT::Certificate::SerialNumber":{"Type":"String"},"#,
-            r#""AWS::IoT::Certificate::SerialNumber":{"Type":"String"},"AWS::IoT::Certificate::Locality":{"Type":"String"},"#,
-            "template.parameter-name",
-            "$.Parameters['AWS::IoT::Certificate::Locality']",
-        ),
-        (
-            r#"{"Ref":"AWS::IoT::Certificate::CommonName"}"#,
-            r#"{"Ref":"CommonName"}"#,
-            "template.ref-undeclared",
-            "$.Resources.thing.Properties.ThingName",
-        ),
-        (
-            r#""CertificateId":{"Ref":"AWS::IoT::Certificate::Id"}"#,
-            r#""CertificateId":"abc""#,
-            "template.certificate-id",
-            "$.Resources.certificate.Properties.CertificateId",
-        ),
-        (
-            r#""CertificateId":{"Ref":"AWS::IoT::Certificate::Id"},"#,
-            "",
-            "template.certificate-id",
-            "$.Resources.certificate.Properties.CertificateId",
-        ),
-        (
-            r#""Status":"ACTIVE""#,
-            r#""Status":"REVOKED""#,
-            "template.status",
-            "$.Resources.certificate.Properties.Status",
-        ),
-        (
-            r#""ThingTypeName":"REPLACE""#,
-            r#""ThingTypeName":"MERGE""#,
-            "template.override",
-            "$.Resources.thing.OverrideSettings.ThingTypeName",
-        ),
-        (
-            r#""PolicyName":"pump-device""#,
-            r#""PolicyName":"pump-device","PolicyDocument":"{}""#,
-            "template.policy-both",
-            "$.Resources.policy.Properties",
-        ),
-        (
-            r#""PolicyName":"pump-device""#,
-            r#""PolicyDocument":"{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Maybe\"}]}""#,
-            "template.policy-document",
-            "$.Resources.policy.Properties.PolicyDocument",
-        ),
-        (
-            r#""PolicyName":"pump-device""#,
-            r#""PolicyName":"pump device""#,
-            "template.name",
-            "$.Resources.policy.Properties.PolicyName",
-        ),
-        (
-            r#""policy":{"#,
-            r#""t2":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"x"}},"policy":{"#,
-            "template.resource-duplicate",
-            "$.Resources.t2",
-        ),
-    ];
-    for (from, to, rule, path) in cases {
+    for (from, to, rule, path) in REFUSED {
         let findings = edited(from, to).lint(TemplateKind::Jitp);
         let hit = findings.iter().find(|f| f.rule == rule && f.path == path);
         assert_eq!(
