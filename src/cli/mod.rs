@@ -5,6 +5,8 @@ mod connect;
 mod identity;
 mod report;
 mod settings;
+#[cfg(feature = "operator")]
+mod template;
 mod version;
 mod wire;
 mod wire_device;
@@ -31,6 +33,9 @@ struct Cli {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Connect(connect::Args),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Template(template::Command),
     Version(version::Args),
 }
 
@@ -47,6 +52,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Connect(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "operator")]
+        Command::Template(command) => command.run(output, &settings),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }
