@@ -64,9 +64,7 @@ const MAX_BYTES: u64 = 4 * MAX_CHARACTERS as u64 + 4096;
 fn read_text(path: &Path) -> Result<String, Failure> {
     let bytes = if path == Path::new("-") {
         let mut bytes = Vec::new();
-        let read = std::io::stdin()
-            .take(MAX_BYTES + 1)
-            .read_to_end(&mut bytes);
+        let read = std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes);
         read.map_err(|e| Failure::new(Kind::Input, "file.read", "cannot read stdin").because(e))?;
         bytes
     } else {

@@ -148,7 +148,10 @@ impl fmt::Display for Written {
         writeln!(f, "for account {account}, Region {region}:")?;
         let file = self.file.as_deref().unwrap_or(Path::new("-")).display();
         write!(f, "  template  {file}")?;
-        let mut register = format!("nameplate template register {file} --name {}", self.template);
+        let mut register = format!(
+            "nameplate template register {file} --name {}",
+            self.template
+        );
         if let (Some(policy), Some(name)) = (&self.policy_file, &self.policy_name) {
             let policy = policy.display();
             write!(f, "\n  policy    {policy} ({name})")?;

@@ -70,10 +70,9 @@ impl Args {
     pub(in crate::cli) fn run(self, settings: &Settings) -> Result<Registered, Failure> {
         let body = super::read_text(&self.file)?;
         let policy = self.policy_to_bring(&body)?;
-        let by_parameters = |template: &Template| kind_of(template);
         let kind = match self.kind {
             Some(kind) => kind.into(),
-            None => by_parameters(&Template::parse(&body)?),
+            None => kind_of(&Template::parse(&body)?),
         };
         let Connected { plane, target, .. } = &connect(settings)?;
         let wanted = Wanted {
@@ -87,8 +86,13 @@ impl Args {
         let steps = plan(plane, &wanted)?;
         let missing_policies = missing_policies(plane, &wanted)?;
         self.confirm(target, &steps)?;
+        let copy = self.copy(settings, &wanted.body)?;
         if !self.dry_run {
             apply(plane, &wanted, &steps)?;
+        }
+        if let Some((path, true)) = &copy {
+            Disk.create_dir(path.parent().unwrap_or(path))?;
+            Disk.replace(path, wanted.body.as_bytes(), Secrecy::Public)?;
         }
         Ok(Registered {
             target: target.clone(),
@@ -97,7 +101,7 @@ impl Args {
             done: !self.dry_run,
             steps,
             missing_policies,
-            copy: self.keep_copy(settings, &wanted)?,
+            copy: copy.map(|(path, _)| path),
         })
     }
 
@@ -141,9 +145,14 @@ impl Args {
         for step in steps {
             note(step);
         }
-        let message = format!("template `{}` stands differently in the {target}", self.name);
-        Err(Failure::new(Kind::Refused, "template-register.differs", message)
-            .hint("if the change shown above is wanted, run it again with --yes"))
+        let message = format!(
+            "template `{}` stands differently in the {target}",
+            self.name
+        );
+        Err(
+            Failure::new(Kind::Refused, "template-register.differs", message)
+                .hint("if the change shown above is wanted, run it again with --yes"),
+        )
     }
 
     /// Drafts are linted against this copy without asking the target.
@@ -153,7 +162,10 @@ impl Args {
         };
         let folder = project.join("templates");
         let path = folder.join(format!("{}.json", wanted.name));
-        let kept = Disk.exists(&path).then(|| super::read_text(&path)).transpose()?;
+        let kept = Disk
+            .exists(&path)
+            .then(|| super::read_text(&path))
+            .transpose()?;
         if !kept.is_some_and(|kept| same_json(&kept, &wanted.body)) {
             Disk.create_dir(&folder)?;
             Disk.replace(&path, wanted.body.as_bytes(), Secrecy::Public)?;
