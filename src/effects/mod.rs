@@ -2,6 +2,8 @@
 
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
+/// TCP, and TLS by rustls with ring.
+pub mod dial;
 /// The operating system's random numbers.
 pub mod entropy;
 /// The disk.

@@ -1,1 +1,4 @@
+//! One file per verb that must order two or more effects: a straight top-to-bottom function.
 
+/// The first connect that knows JITP.
+pub mod connect;

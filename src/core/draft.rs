@@ -1,0 +1,600 @@
+//! A certificate before it is signed: draft → (sign elsewhere) → seal.
+//!
+//! rcgen encodes the extensions, the validity and the algorithm; the names and the public key are
+//! put in as the bytes they are, because rcgen keeps a name as a map (two `OU` or `DC` collapse
+//! into one) and guesses a key's algorithm. A chain breaks when the issuer's bytes differ from the
+//! CA's subject by one bit (RFC 5280 §7.1), so they are copied, and checked again after sealing.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+use pkcs8::ObjectIdentifier;
+use pkcs8::der::Encode;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    SigningKey,
+};
+
+use crate::core::cert::{CertError, Certificate};
+use crate::core::key::{KeyAlgorithm, PublicKey};
+use crate::core::subject::Subject;
+use crate::core::time::Validity;
+use crate::explain::{Explain, Kind};
+
+/// Everything a certificate is to say.
+#[derive(Clone, Debug)]
+pub struct DraftSpec<'a> {
+    /// The subject, in order.
+    pub subject: Subject,
+    /// 16 fresh random bytes. The top bit is cleared, and zero becomes one (RFC 5280 §4.1.2.2).
+    pub serial: [u8; 16],
+    /// Whole seconds, both ends inclusive.
+    pub validity: Validity,
+    /// The subject's public key.
+    pub public_key: &'a PublicKey,
+    /// What it is for; decides the extensions.
+    pub purpose: Purpose,
+    /// subjectAltName entries: `DNS:…`, `IP:…`, `URI:…`, `email:…`, or bare (an address or a host).
+    pub alternative_names: Vec<String>,
+}
+
+/// What a certificate is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// A self-signed CA.
+    Root {
+        /// How many CAs may follow below; `None` is any number.
+        path_len: Option<u8>,
+    },
+    /// A CA below another.
+    Intermediate {
+        /// How many CAs may follow below; `None` is any number.
+        path_len: Option<u8>,
+    },
+    /// A device: TLS client.
+    Device,
+    /// An endpoint: TLS server.
+    Server,
+    /// Proves to AWS IoT that the CA's key is at hand; its common name is a registration code.
+    Verification,
+}
+
+/// What a draft needs to know of its issuer.
+#[derive(Clone, Debug)]
+pub struct IssuerView {
+    name: Vec<u8>,
+    public: PublicKey,
+    key_id: Vec<u8>,
+}
+
+impl IssuerView {
+    /// From a CA's certificate: its subject's bytes and its subjectKeyIdentifier as they stand.
+    ///
+    /// # Errors
+    /// `draft.issuer` when the certificate is not a CA's, or its key may not sign certificates.
+    pub fn from_ca(ca: &Certificate) -> Result<Self, DraftError> {
+        if ca.is_ca != Some(true) {
+            return Err(DraftError::NotCa(ca.subject.to_string()));
+        }
+        if ca.key_usage.is_some_and(|usage| !usage.key_cert_sign) {
+            return Err(DraftError::MayNotSign(ca.subject.to_string()));
+        }
+        let own_id = || ca.public_key.key_id().to_vec();
+        Ok(Self {
+            name: ca.subject_der.clone(),
+            public: ca.public_key.clone(),
+            key_id: ca.subject_key_id.clone().unwrap_or_else(own_id),
+        })
+    }
+
+    /// For a certificate that signs itself.
+    ///
+    /// # Errors
+    /// `draft.subject` when the name cannot be encoded.
+    pub fn self_signed(subject: &Subject, public: &PublicKey) -> Result<Self, DraftError> {
+        Ok(Self {
+            name: encode_name(subject)?,
+            public: public.clone(),
+            key_id: public.key_id().to_vec(),
+        })
+    }
+}
+
+/// The exact bytes a CA must sign, and what the sealed certificate must then say.
+#[derive(Debug)]
+pub struct Draft {
+    tbs: Vec<u8>,
+    serial: [u8; 16],
+    issuer: IssuerView,
+}
+
+impl Draft {
+    /// Encodes the to-be-signed part.
+    ///
+    /// # Errors
+    /// `draft.*`.
+    pub fn new(spec: &DraftSpec<'_>, issuer: &IssuerView) -> Result<Self, DraftError> {
+        let Validity {
+            not_before,
+            not_after,
+        } = spec.validity;
+        if not_after < not_before {
+            return Err(DraftError::Validity(spec.validity));
+        }
+        let serial = positive(spec.serial);
+        let recorder = Recorder::new(&issuer.public)?;
+        let mut issuer_parameters = CertificateParams::default();
+        issuer_parameters.key_identifier_method = KeyIdMethod::PreSpecified(issuer.key_id.clone());
+        parameters(spec, serial)?
+            .signed_by(
+                &recorder,
+                &Issuer::from_params(&issuer_parameters, &recorder),
+            )
+            .map_err(DraftError::Encode)?;
+        let recorded = recorder.into_tbs();
+        let subject = encode_name(&spec.subject)?;
+        let tbs = splice(&recorded, &issuer.name, &subject, spec.public_key.spki())
+            .ok_or(DraftError::Splice)?;
+        Ok(Self {
+            tbs,
+            serial,
+            issuer: issuer.clone(),
+        })
+    }
+
+    /// The bytes to sign.
+    pub fn tbs(&self) -> &[u8] {
+        &self.tbs
+    }
+
+    /// The serial number as it stands in the draft: positive, at most 128 bits.
+    pub fn serial(&self) -> &[u8; 16] {
+        &self.serial
+    }
+
+    /// Puts the signature on, with the algorithm that stands in the draft itself, and reads the
+    /// result back: the signature must be the issuer's, and issuer name and key id the CA's own.
+    ///
+    /// # Errors
+    /// `draft.seal` when the signature is not the issuer's.
+    pub fn seal(self, signature: &[u8]) -> Result<Certificate, DraftError> {
+        let issuer = self.issuer.public.clone();
+        let certificate = self.seal_trusting(signature)?;
+        if certificate.verifies_with(&issuer) {
+            Ok(certificate)
+        } else {
+            Err(DraftError::Signature)
+        }
+    }
+
+    /// As [`Draft::seal`], without computing whether the signature fits: for bulk issuing with a
+    /// key in this process, where that check costs more than the signature. The caller verifies
+    /// samples.
+    ///
+    /// # Errors
+    /// `draft.seal`, `draft.encode`.
+    pub fn seal_trusting(self, signature: &[u8]) -> Result<Certificate, DraftError> {
+        let algorithm = children(&self.tbs)
+            .and_then(|parts| parts.get(2).copied())
+            .ok_or(DraftError::Splice)?;
+        let bits = tlv(0x03, &[&[&[0], signature].concat()]);
+        let der = tlv(0x30, &[&self.tbs, algorithm, &bits]);
+        let certificate = Certificate::from_der(&der).map_err(DraftError::Sealed)?;
+        if certificate.issuer_der != self.issuer.name {
+            return Err(DraftError::IssuerName);
+        }
+        if certificate.authority_key_id.as_ref() != Some(&self.issuer.key_id) {
+            return Err(DraftError::IssuerKeyId);
+        }
+        Ok(certificate)
+    }
+}
+
+fn positive(mut serial: [u8; 16]) -> [u8; 16] {
+    serial[0] &= 0x7f;
+    if serial == [0; 16] {
+        serial[15] = 1;
+    }
+    serial
+}
+
+fn parameters(spec: &DraftSpec<'_>, serial: [u8; 16]) -> Result<CertificateParams, DraftError> {
+    let mut p = CertificateParams::default();
+    p.distinguished_name = DistinguishedName::new();
+    if !spec.subject.attributes().is_empty() {
+        // Replaced below by the real name; an empty one would make subjectAltName critical.
+        p.distinguished_name.push(DnType::CommonName, "subject");
+    }
+    p.serial_number = Some(SerialNumber::from_slice(&serial));
+    p.not_before = spec.validity.not_before.to_offset();
+    p.not_after = spec.validity.not_after.to_offset();
+    p.key_identifier_method = KeyIdMethod::PreSpecified(spec.public_key.key_id().to_vec());
+    p.use_authority_key_identifier_extension = true;
+    p.subject_alt_names = spec
+        .alternative_names
+        .iter()
+        .map(|name| alternative_name(name))
+        .collect::<Result<_, _>>()?;
+    (p.is_ca, p.key_usages) = match spec.purpose {
+        Purpose::Root { path_len } | Purpose::Intermediate { path_len } => {
+            let constraint = path_len.map_or(
+                BasicConstraints::Unconstrained,
+                BasicConstraints::Constrained,
+            );
+            let usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+            (IsCa::Ca(constraint), usages)
+        }
+        _ => (IsCa::ExplicitNoCa, vec![KeyUsagePurpose::DigitalSignature]),
+    };
+    p.extended_key_usages = match spec.purpose {
+        Purpose::Device => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        Purpose::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        _ => Vec::new(),
+    };
+    Ok(p)
+}
+
+fn alternative_name(text: &str) -> Result<SanType, DraftError> {
+    let wrong = || DraftError::AlternativeName(text.to_owned());
+    let (kind, value) = match text.split_once(':') {
+        Some((kind @ ("DNS" | "IP" | "URI" | "email"), value)) => (kind, value),
+        _ if text.parse::<IpAddr>().is_ok() => ("IP", text),
+        _ => ("DNS", text),
+    };
+    if value.is_empty() || value.chars().any(char::is_whitespace) {
+        return Err(wrong());
+    }
+    let ia5 = || value.try_into().map_err(|_| wrong());
+    Ok(match kind {
+        "IP" => SanType::IpAddress(value.parse().map_err(|_| wrong())?),
+        "URI" => SanType::URI(ia5()?),
+        "email" => SanType::Rfc822Name(ia5()?),
+        _ => SanType::DnsName(ia5()?),
+    })
+}
+
+/// A stand-in for the CA's key that keeps what it is asked to sign.
+struct Recorder<'a> {
+    public: &'a PublicKey,
+    algorithm: &'static SignatureAlgorithm,
+    tbs: Mutex<Vec<u8>>,
+}
+
+impl<'a> Recorder<'a> {
+    fn new(public: &'a PublicKey) -> Result<Self, DraftError> {
+        let algorithm = match public.algorithm() {
+            KeyAlgorithm::EcP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyAlgorithm::EcP384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            KeyAlgorithm::Rsa(_) => &rcgen::PKCS_RSA_SHA256,
+            other => return Err(DraftError::IssuerKey(other)),
+        };
+        Ok(Self {
+            public,
+            algorithm,
+            tbs: Mutex::default(),
+        })
+    }
+
+    fn into_tbs(self) -> Vec<u8> {
+        self.tbs
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl PublicKeyData for Recorder<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.public.bits()
+    }
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.algorithm
+    }
+}
+
+impl SigningKey for Recorder<'_> {
+    fn sign(&self, tbs: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let mut kept = self
+            .tbs
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        tbs.clone_into(&mut kept);
+        Ok(Vec::new())
+    }
+}
+
+/// The recorded `TBSCertificate` with issuer, subject and subjectPublicKeyInfo replaced.
+fn splice(tbs: &[u8], issuer: &[u8], subject: &[u8], spki: &[u8]) -> Option<Vec<u8>> {
+    let mut parts = children(tbs)?;
+    // version, serialNumber, signature, issuer, validity, subject, subjectPublicKeyInfo, extensions
+    if parts.len() != 8 {
+        return None;
+    }
+    (parts[3], parts[5], parts[6]) = (issuer, subject, spki);
+    Some(tlv(0x30, &parts))
+}
+
+/// The elements of a DER SEQUENCE, each with its header.
+fn children(sequence: &[u8]) -> Option<Vec<&[u8]>> {
+    let (header, length) = measure(sequence)?;
+    let mut rest = sequence.get(header..header + length)?;
+    let mut parts = Vec::with_capacity(8);
+    while !rest.is_empty() {
+        let (header, length) = measure(rest)?;
+        let (part, after) = rest.split_at_checked(header + length)?;
+        parts.push(part);
+        rest = after;
+    }
+    Some(parts)
+}
+
+/// Header and content length of one DER element, up to 64 KiB.
+fn measure(der: &[u8]) -> Option<(usize, usize)> {
+    let byte = |at: usize| der.get(at).map(|b| usize::from(*b));
+    match byte(1)? {
+        short @ 0..=0x7f => Some((2, short)),
+        0x81 => Some((3, byte(2)?)),
+        0x82 => Some((4, byte(2)? << 8 | byte(3)?)),
+        _ => None,
+    }
+}
+
+fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let [.., c, b, a] = length.to_be_bytes();
+    let mut der = Vec::with_capacity(length + 5);
+    der.push(tag);
+    match length {
+        0..=0x7f => der.push(a),
+        0x80..=0xff => der.extend([0x81, a]),
+        0x100..=0xffff => der.extend([0x82, b, a]),
+        _ => der.extend([0x83, c, b, a]),
+    }
+    parts.iter().for_each(|part| der.extend_from_slice(part));
+    der
+}
+
+/// `Name ::= SEQUENCE OF SET OF { type, value }`, one attribute in each set. Strings take the type
+/// that RFC 5280 appendix A.1 demands: PrintableString for country, serial number and qualifier,
+/// IA5String for domain component and e-mail address, UTF8String for the rest.
+fn encode_name(subject: &Subject) -> Result<Vec<u8>, DraftError> {
+    let mut sets = Vec::new();
+    for attribute in subject.attributes() {
+        let wrong = |why| DraftError::Subject {
+            oid: attribute.oid.clone(),
+            value: attribute.value.clone(),
+            why,
+        };
+        let oid = ObjectIdentifier::new(&attribute.oid)
+            .ok()
+            .and_then(|oid| oid.to_der().ok())
+            .ok_or_else(|| wrong("its type is not an object identifier"))?;
+        let value = attribute.value.as_bytes();
+        let tag = match &attribute.oid[..] {
+            "2.5.4.6" | "2.5.4.5" | "2.5.4.46" if attribute.value.bytes().all(is_printable) => 0x13,
+            "2.5.4.6" | "2.5.4.5" | "2.5.4.46" => {
+                return Err(wrong(
+                    "only letters, digits, space and '()+,-./:=? are allowed",
+                ));
+            }
+            "0.9.2342.19200300.100.1.25" | "1.2.840.113549.1.9.1" if value.is_ascii() => 0x16,
+            "0.9.2342.19200300.100.1.25" | "1.2.840.113549.1.9.1" => {
+                return Err(wrong("only ASCII is allowed"));
+            }
+            _ => 0x0c,
+        };
+        let pair = tlv(0x30, &[&oid, &tlv(tag, &[value])]);
+        sets.push(tlv(0x31, &[&pair]));
+    }
+    let parts: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
+    Ok(tlv(0x30, &parts))
+}
+
+/// PrintableString's alphabet (X.680 §41.4).
+fn is_printable(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b)
+}
+
+/// A certificate that cannot be drafted or sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum DraftError {
+    /// Not a name of any kind.
+    #[error("`{0}` is not an alternative name; write DNS:host, IP:address, URI:… or email:…")]
+    AlternativeName(String),
+    /// rcgen refused.
+    #[error("the certificate's fields could not be encoded")]
+    Encode(#[source] rcgen::Error),
+    /// The CA's key is of a kind whose signatures we cannot name.
+    #[error("a CA with an {0} key cannot sign here; P-256, P-384 and RSA keys can")]
+    IssuerKey(KeyAlgorithm),
+    /// AKI differs from the CA's SKI.
+    #[error("the sealed certificate's authority key id is not the CA's")]
+    IssuerKeyId,
+    /// Issuer differs from the CA's subject.
+    #[error("the sealed certificate's issuer is not the CA's subject")]
+    IssuerName,
+    /// keyUsage without keyCertSign.
+    #[error("`{0}` may not sign certificates: its key usage lacks keyCertSign")]
+    MayNotSign(String),
+    /// basicConstraints without cA.
+    #[error("`{0}` is not a CA: its basic constraints do not say so")]
+    NotCa(String),
+    /// The sealed bytes do not read as a certificate.
+    #[error("the sealed certificate cannot be read back")]
+    Sealed(#[source] CertError),
+    /// The signature is not the issuer's.
+    #[error("the signature on the certificate was not made by the CA's key")]
+    Signature,
+    /// The draft is not laid out as expected.
+    #[error("the certificate's fields are not in their places")]
+    Splice,
+    /// A name that cannot be written down.
+    #[error("the subject's `{oid}={value}` cannot be encoded: {why}")]
+    Subject {
+        /// The attribute type.
+        oid: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Ends before it begins.
+    #[error("the certificate would end at {} before it begins at {}", .0.not_after, .0.not_before)]
+    Validity(Validity),
+}
+
+impl Explain for DraftError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::AlternativeName(_)
+            | Self::IssuerKey(_)
+            | Self::MayNotSign(_)
+            | Self::NotCa(_)
+            | Self::Signature
+            | Self::Subject { .. }
+            | Self::Validity(_) => Kind::Input,
+            Self::Encode(_)
+            | Self::IssuerKeyId
+            | Self::IssuerName
+            | Self::Sealed(_)
+            | Self::Splice => Kind::Bug,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::AlternativeName(_) => "draft.alternative-name",
+            Self::Encode(_) | Self::Splice => "draft.encode",
+            Self::IssuerKey(_) | Self::MayNotSign(_) | Self::NotCa(_) => "draft.issuer",
+            Self::IssuerKeyId | Self::IssuerName | Self::Sealed(_) | Self::Signature => {
+                "draft.seal"
+            }
+            Self::Subject { .. } => "draft.subject",
+            Self::Validity(_) => "draft.validity",
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Signature => Some("check that the CA's key.pem belongs to its cert.pem".into()),
+            Self::NotCa(_) | Self::MayNotSign(_) => {
+                Some("name a CA certificate with --ca; `nameplate ca list` shows them".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::chain::{Chain, Usage};
+    use crate::core::time::UtcTime;
+    use crate::effects::keys::{LocalSigner, RingKeys};
+    use crate::ports::{Keygen, Signer};
+
+    fn window() -> Validity {
+        Validity {
+            not_before: "2026-01-01".parse().unwrap(),
+            not_after: "2050-01-01".parse().unwrap(),
+        }
+    }
+
+    fn make(algorithm: KeyAlgorithm) -> (LocalSigner, PublicKey) {
+        let (key, public) = RingKeys::default().generate(algorithm).unwrap();
+        (LocalSigner::new(&key).unwrap(), public)
+    }
+
+    fn spec(subject: &str, public_key: &PublicKey, purpose: Purpose) -> DraftSpec<'static> {
+        DraftSpec {
+            subject: subject.parse().unwrap(),
+            serial: [0xff; 16],
+            validity: window(),
+            public_key: Box::leak(Box::new(public_key.clone())),
+            purpose,
+            alternative_names: Vec::new(),
+        }
+    }
+
+    fn root(algorithm: KeyAlgorithm, subject: &str) -> (LocalSigner, Certificate) {
+        let (signer, public) = make(algorithm);
+        let spec = spec(subject, &public, Purpose::Root { path_len: Some(1) });
+        let view = IssuerView::self_signed(&spec.subject, &public).unwrap();
+        let draft = Draft::new(&spec, &view).unwrap();
+        let signature = signer.sign(draft.tbs()).unwrap();
+        (signer, draft.seal(&signature).unwrap())
+    }
+
+    #[test]
+    fn a_sealed_chain_verifies_and_says_what_it_should() {
+        for algorithm in [KeyAlgorithm::EcP256, KeyAlgorithm::EcP384] {
+            // Two domain components: rcgen alone would lose one.
+            let (signer, root) = root(algorithm, "DC=example,DC=com,O=Pumps,CN=Root");
+            assert_eq!(root.subject.attributes().len(), 4);
+            assert_eq!((root.is_ca, root.path_len), (Some(true), Some(1)));
+            let view = IssuerView::from_ca(&root).unwrap();
+            let (_, device) = make(KeyAlgorithm::EcP256);
+            let spec = spec("CN=pump-1,serialNumber=A-1", &device, Purpose::Device);
+            let draft = Draft::new(&spec, &view).unwrap();
+            let signature = signer.sign(draft.tbs()).unwrap();
+            let leaf = draft.seal(&signature).unwrap();
+            assert_eq!(leaf.issuer_der, root.subject_der);
+            assert_eq!(leaf.authority_key_id, root.subject_key_id);
+            assert_eq!(leaf.serial_hex(), format!("7f{}", "ff".repeat(15)));
+            assert_eq!(leaf.version, 3);
+            assert_eq!(leaf.validity, window());
+            assert_eq!(leaf.public_key, device);
+            assert_eq!(leaf.is_ca, Some(false));
+            assert_eq!(
+                leaf.extended_key_usage,
+                Some(vec![crate::core::cert::CLIENT_AUTH.to_owned()])
+            );
+            let chain = Chain::new(vec![leaf]).unwrap();
+            let at: UtcTime = "2030-01-01".parse().unwrap();
+            chain.verify(&[root], at, Usage::Client).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_foreign_signature_is_not_sealed() {
+        let (_, root) = root(KeyAlgorithm::EcP256, "CN=Root");
+        let (other, device) = make(KeyAlgorithm::EcP256);
+        let view = IssuerView::from_ca(&root).unwrap();
+        let draft = Draft::new(&spec("CN=a", &device, Purpose::Device), &view).unwrap();
+        let signature = other.sign(draft.tbs()).unwrap();
+        assert!(matches!(draft.seal(&signature), Err(DraftError::Signature)));
+    }
+
+    #[test]
+    fn only_a_ca_may_issue() {
+        let (signer, root) = root(KeyAlgorithm::EcP256, "CN=Root");
+        let (_, device) = make(KeyAlgorithm::EcP256);
+        let view = IssuerView::from_ca(&root).unwrap();
+        let draft = Draft::new(&spec("CN=a", &device, Purpose::Device), &view).unwrap();
+        let signature = signer.sign(draft.tbs()).unwrap();
+        let leaf = draft.seal(&signature).unwrap();
+        assert!(matches!(
+            IssuerView::from_ca(&leaf),
+            Err(DraftError::NotCa(_))
+        ));
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        for (text, ok) in [
+            ("localhost", true),
+            ("127.0.0.1", true),
+            ("IP:::1", true),
+            ("URI:urn:x", true),
+            ("DNS:", false),
+            ("IP:pump", false),
+            ("DNS:pümpe", false),
+        ] {
+            assert_eq!(alternative_name(text).is_ok(), ok, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_serial_is_positive() {
+        assert_eq!(positive([0; 16])[15], 1);
+        assert_eq!(positive([0xff; 16])[0], 0x7f);
+    }
+}

@@ -1,0 +1,177 @@
+//! JSON read strictly: no duplicate keys, a bound on depth, and a path for every place.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::explain::{Explain, Kind};
+
+/// Text that is not the JSON it should be.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("line {line}, column {column}: {reason}")]
+pub struct JsonError {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1; 0 when the parser gives none.
+    pub column: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+impl Explain for JsonError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        "json.syntax"
+    }
+}
+
+/// Reads one JSON text. A key given twice in one object, nesting deeper than `max_depth`, and
+/// anything after the value are refused; keys keep their order.
+///
+/// # Errors
+/// `json.syntax` with line and column.
+pub fn parse(text: &str, max_depth: usize) -> Result<Value, JsonError> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    Strict { left: max_depth }
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value))
+        .map_err(|e| located(&e))
+}
+
+fn located(error: &serde_json::Error) -> JsonError {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    JsonError {
+        line: error.line(),
+        column: error.column(),
+        reason: text.strip_suffix(&place).unwrap_or(&text).to_owned(),
+    }
+}
+
+/// The path of `key` under `path`: `$.a.b`, or `$.a['b::c']` when the key is not a plain word.
+pub fn child(path: &str, key: &str) -> String {
+    let plain = !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if plain {
+        format!("{path}.{key}")
+    } else {
+        format!("{path}['{}']", key.replace('\'', "\\'"))
+    }
+}
+
+/// The path of element `index` (from 0) of the list at `path`.
+pub fn item(path: &str, index: usize) -> String {
+    format!("{path}[{index}]")
+}
+
+/// What a value is, in words: `a string`, `an object`, …
+pub fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Strict {
+    left: usize,
+}
+
+impl Strict {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        self.left
+            .checked_sub(1)
+            .map(|left| Self { left })
+            .ok_or_else(|| E::custom("the nesting is too deep"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut list = Vec::new();
+        while let Some(value) = access.next_element_seed(inner)? {
+            list.push(value);
+        }
+        Ok(Value::Array(list))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
+        let mut map = Map::new();
+        while let Some(key) = access.next_key::<String>()? {
+            if map.contains_key(&key) {
+                let reason = format!("the key `{key}` is given twice in one object");
+                return Err(A::Error::custom(reason));
+            }
+            map.insert(key, access.next_value_seed(inner)?);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strange_json_is_refused_with_its_place() {
+        for (text, line, reason) in [
+            ("{\"a\":1,\n\"a\":2}", 2, "given twice"),
+            ("[[[[[1]]]]]", 1, "too deep"),
+            ("{} x", 1, "trailing"),
+            ("{\"a\":}", 1, "expected value"),
+        ] {
+            let error = parse(text, 4).unwrap_err();
+            assert_eq!(error.line, line, "{text}");
+            assert!(error.reason.contains(reason), "{text}: {error}");
+        }
+        let value = parse(r#"{"b":[1,-2,0.5,null,true],"a":"x"}"#, 4).unwrap();
+        assert_eq!(value.to_string(), r#"{"b":[1,-2,0.5,null,true],"a":"x"}"#);
+    }
+
+    #[test]
+    fn paths_quote_what_is_not_a_word() {
+        assert_eq!(child("$", "Resources"), "$.Resources");
+        assert_eq!(child("$.P", "AWS::X"), "$.P['AWS::X']");
+        assert_eq!(item("$.a", 2), "$.a[2]");
+    }
+}

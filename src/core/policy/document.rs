@@ -1,0 +1,409 @@
+//! An AWS IoT policy document, parsed once; what AWS IoT calls malformed is refused with its place.
+
+use serde_json::{Map, Value};
+
+use super::condition::{Condition, Operator};
+use super::pattern::{Pattern, Syntax};
+use crate::explain::{Explain, Kind};
+
+/// The most characters of a document, white space not counted.
+pub const MAX_CHARACTERS: usize = 2048;
+/// The most characters with white space, as the API model has it.
+const MAX_WITH_SPACE: usize = 404_600;
+
+/// What a statement does when it matches.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// It allows.
+    Allow,
+    /// It denies, whatever else allows.
+    Deny,
+}
+
+/// A parsed policy document.
+#[derive(Clone, Debug)]
+pub struct Document {
+    statements: Vec<Statement>,
+}
+
+/// One statement.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// Its own name for itself.
+    pub sid: Option<String>,
+    /// What it does.
+    pub effect: Effect,
+    pub(super) actions: Selection,
+    pub(super) resources: Selection,
+    pub(super) conditions: Vec<Condition>,
+}
+
+/// `Action` or `NotAction`, `Resource` or `NotResource`.
+#[derive(Clone, Debug)]
+pub(super) struct Selection {
+    pub(super) patterns: Vec<Pattern>,
+    /// Everything but these.
+    pub(super) inverted: bool,
+}
+
+impl Document {
+    /// Parses a document.
+    ///
+    /// # Errors
+    /// `policy.*`: not JSON, over [`MAX_CHARACTERS`], or an element that is not as the policy
+    /// language has it.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let counted = text.chars().filter(|c| !c.is_whitespace()).count();
+        if counted > MAX_CHARACTERS || text.len() > MAX_WITH_SPACE {
+            return Err(PolicyError::Size(counted));
+        }
+        let value: Value = serde_json::from_str(text).map_err(|error| PolicyError::Json {
+            line: error.line(),
+            column: error.column(),
+            message: error.to_string(),
+        })?;
+        let root = Element::new("policy", &value).object(&["Version", "Id", "Statement"])?;
+        let variables = version(root)?;
+        let statements = match root.get("Statement") {
+            Some(Value::Array(list)) => list
+                .iter()
+                .enumerate()
+                .map(|(n, one)| statement(one, &format!("Statement[{n}]"), variables))
+                .collect::<Result<_, _>>()?,
+            Some(one) => vec![statement(one, "Statement", variables)?],
+            None => return Err(element("Statement", "is missing")),
+        };
+        Ok(Self { statements })
+    }
+
+    /// The statements, in order.
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+}
+
+/// Whether `${…}` is a variable in this version of the language.
+fn version(root: &Map<String, Value>) -> Result<bool, PolicyError> {
+    match root.get("Version").map(Value::as_str) {
+        Some(Some("2012-10-17")) => Ok(true),
+        Some(Some("2008-10-17")) | None => Ok(false),
+        Some(_) => Err(element("Version", "must be `2012-10-17` (or `2008-10-17`)")),
+    }
+}
+
+fn statement(value: &Value, path: &str, variables: bool) -> Result<Statement, PolicyError> {
+    let known = [
+        "Sid",
+        "Effect",
+        "Action",
+        "NotAction",
+        "Resource",
+        "NotResource",
+        "Condition",
+    ];
+    let object = Element::new(path, value).object(&known)?;
+    let sid = match object.get("Sid") {
+        Some(Value::String(sid)) => Some(sid.clone()),
+        Some(_) => return Err(element(format!("{path}.Sid"), "must be a string")),
+        None => None,
+    };
+    let effect = match object.get("Effect").map(Value::as_str) {
+        Some(Some("Allow")) => Effect::Allow,
+        Some(Some("Deny")) => Effect::Deny,
+        Some(_) => {
+            return Err(element(
+                format!("{path}.Effect"),
+                "must be `Allow` or `Deny`",
+            ));
+        }
+        None => return Err(element(format!("{path}.Effect"), "is missing")),
+    };
+    let part = Part { object, path };
+    Ok(Statement {
+        sid,
+        effect,
+        actions: part.actions()?,
+        resources: part.resources(variables)?,
+        conditions: part.conditions(variables)?,
+    })
+}
+
+/// A statement's object, and where it stands.
+struct Part<'a> {
+    object: &'a Map<String, Value>,
+    path: &'a str,
+}
+
+impl Part<'_> {
+    fn actions(&self) -> Result<Selection, PolicyError> {
+        let (texts, inverted, path) = self.either("Action", "NotAction")?;
+        let syntax = Syntax {
+            wildcards: true,
+            variables: false,
+        };
+        let mut patterns = Vec::new();
+        for text in texts {
+            if text != "*" && !text.contains(':') {
+                let problem = format!("`{text}` is not an action such as `iot:Connect`");
+                return Err(element(path, problem));
+            }
+            patterns.push(Pattern::parse(&text.to_ascii_lowercase(), syntax));
+        }
+        Ok(Selection { patterns, inverted })
+    }
+
+    fn resources(&self, variables: bool) -> Result<Selection, PolicyError> {
+        let (texts, inverted, _) = self.either("Resource", "NotResource")?;
+        let syntax = Syntax {
+            wildcards: true,
+            variables,
+        };
+        let patterns = texts.iter().map(|text| Pattern::parse(text, syntax));
+        Ok(Selection {
+            patterns: patterns.collect(),
+            inverted,
+        })
+    }
+
+    /// The one of two elements that is there, as texts, whether it is the second, and its path.
+    fn either(&self, plain: &str, not: &str) -> Result<(Vec<&str>, bool, String), PolicyError> {
+        let (name, inverted) = match (self.object.get(plain), self.object.get(not)) {
+            (Some(_), None) => (plain, false),
+            (None, Some(_)) => (not, true),
+            (None, None) => {
+                return Err(element(format!("{}.{plain}", self.path), "is missing"));
+            }
+            (Some(_), Some(_)) => {
+                let problem = format!("and {not} exclude each other");
+                return Err(element(format!("{}.{plain}", self.path), problem));
+            }
+        };
+        let path = format!("{}.{name}", self.path);
+        let texts = texts(&self.object[name], &path)?;
+        if texts.is_empty() {
+            return Err(element(path, "is empty"));
+        }
+        Ok((texts, inverted, path))
+    }
+
+    fn conditions(&self, variables: bool) -> Result<Vec<Condition>, PolicyError> {
+        let path = format!("{}.Condition", self.path);
+        let Some(value) = self.object.get("Condition") else {
+            return Ok(Vec::new());
+        };
+        let mut conditions = Vec::new();
+        for (name, keys) in Element::new(&path, value).any_object()? {
+            let path = format!("{path}.{name}");
+            let operator = Operator::parse(name)
+                .ok_or_else(|| element(&path, "is not a condition operator"))?;
+            for (key, values) in Element::new(&path, keys).any_object()? {
+                let values = condition_values(values, &format!("{path}.{key}"))?;
+                let syntax = operator.syntax(variables);
+                let values = values.iter().map(|text| Pattern::parse(text, syntax));
+                conditions.push(Condition {
+                    operator,
+                    key: key.clone(),
+                    values: values.collect(),
+                });
+            }
+        }
+        Ok(conditions)
+    }
+}
+
+/// A string or a list of strings.
+fn texts<'a>(value: &'a Value, path: &str) -> Result<Vec<&'a str>, PolicyError> {
+    let list = match value {
+        Value::Array(list) => &list[..],
+        one => std::slice::from_ref(one),
+    };
+    list.iter()
+        .map(|one| {
+            one.as_str()
+                .ok_or_else(|| element(path, "must be a string or a list of strings"))
+        })
+        .collect()
+}
+
+/// As [`texts`]; numbers and `true` and `false` may stand without quotes.
+fn condition_values(value: &Value, path: &str) -> Result<Vec<String>, PolicyError> {
+    let list = match value {
+        Value::Array(list) => &list[..],
+        one => std::slice::from_ref(one),
+    };
+    list.iter()
+        .map(|one| match one {
+            Value::String(text) => Ok(text.clone()),
+            Value::Bool(_) | Value::Number(_) => Ok(one.to_string()),
+            _ => Err(element(path, "must be a string or a list of strings")),
+        })
+        .collect()
+}
+
+struct Element<'a> {
+    path: &'a str,
+    value: &'a Value,
+}
+
+impl<'a> Element<'a> {
+    fn new(path: &'a str, value: &'a Value) -> Self {
+        Self { path, value }
+    }
+
+    fn any_object(&self) -> Result<&'a Map<String, Value>, PolicyError> {
+        self.value
+            .as_object()
+            .ok_or_else(|| element(self.path, "must be a JSON object"))
+    }
+
+    fn object(&self, known: &[&str]) -> Result<&'a Map<String, Value>, PolicyError> {
+        let object = self.any_object()?;
+        match object.keys().find(|key| !known.contains(&&key[..])) {
+            Some(key) => Err(element(
+                format!("{}.{key}", self.path),
+                "is not an element of an AWS IoT policy",
+            )),
+            None => Ok(object),
+        }
+    }
+}
+
+fn element(path: impl Into<String>, problem: impl Into<String>) -> PolicyError {
+    PolicyError::Element {
+        path: path.into(),
+        problem: problem.into(),
+    }
+}
+
+/// A policy document that AWS IoT calls malformed.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PolicyError {
+    /// A part that is missing, unknown, or of the wrong kind.
+    #[error("the policy is malformed: `{path}` {problem}")]
+    Element {
+        /// Where, such as `Statement[0].Effect`.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Not JSON.
+    #[error("the policy is not JSON: {message}")]
+    Json {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What the parser says, with line and column.
+        message: String,
+    },
+    /// Too long.
+    #[error(
+        "the policy has {0} characters without white space; AWS IoT takes at most {MAX_CHARACTERS}"
+    )]
+    Size(usize),
+}
+
+impl Explain for PolicyError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Element { .. } => "policy.malformed",
+            Self::Json { .. } => "policy.json",
+            Self::Size(_) => "policy.size",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        Document::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn one_statement_need_not_be_a_list() {
+        let text = r#"{"Version":"2012-10-17","Statement":
+            {"Effect":"Allow","Action":"iot:Connect","Resource":"*"}}"#;
+        assert_eq!(Document::parse(text).unwrap().statements().len(), 1);
+    }
+
+    #[test]
+    fn malformed_documents_say_where() {
+        let with = |statement: &str| {
+            problem(&format!(
+                r#"{{"Version":"2012-10-17","Statement":[{statement}]}}"#
+            ))
+        };
+        for (found, expected) in [
+            (problem("{"), "line 1 column 1"),
+            (problem("[]"), "`policy` must be a JSON object"),
+            (problem("{}"), "`Statement` is missing"),
+            (
+                problem(r#"{"Version":"2020","Statement":[]}"#),
+                "`Version` must be",
+            ),
+            (
+                problem(r#"{"Statement":[],"X":1}"#),
+                "`policy.X` is not an element",
+            ),
+            (with("1"), "`Statement[0]` must be a JSON object"),
+            (
+                with(r#"{"Effect":"allow","Action":"iot:*","Resource":"*"}"#),
+                "[0].Effect` must",
+            ),
+            (
+                with(r#"{"Action":"iot:*","Resource":"*"}"#),
+                "[0].Effect` is missing",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Resource":"*"}"#),
+                "[0].Action` is missing",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Action":[],"Resource":"*"}"#),
+                "[0].Action` is empty",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Action":"Connect","Resource":"*"}"#),
+                "is not an action",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Action":"iot:*"}"#),
+                "[0].Resource` is missing",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Action":"iot:*","Resource":"*","NotResource":"*"}"#),
+                "exclude each other",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Principal":"*","Action":"iot:*","Resource":"*"}"#),
+                "[0].Principal` is not an element",
+            ),
+            (
+                with(r#"{"Effect":"Allow","Action":"iot:*","Resource":"*","Condition":{"Eq":{}}}"#),
+                "Condition.Eq` is not a condition operator",
+            ),
+        ] {
+            assert!(found.contains(expected), "{found}\n  lacks {expected}");
+        }
+    }
+
+    #[test]
+    fn white_space_does_not_count() {
+        let body = |length: usize| {
+            let bare = r#"{"Statement":[{"Effect":"Allow","Action":"iot:Connect","Resource":""}]}"#;
+            let fill = "a".repeat(length - bare.len());
+            bare.replace(r#""""#, &format!(r#""{fill}""#))
+        };
+        let spaces = " \n".repeat(3000);
+        assert!(Document::parse(&format!("{spaces}{}", body(2048))).is_ok());
+        assert_eq!(
+            Document::parse(&body(2049)).unwrap_err(),
+            PolicyError::Size(2049)
+        );
+    }
+}

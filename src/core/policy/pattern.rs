@@ -1,0 +1,270 @@
+//! Text with wildcards and variables, taken apart once. `*` is any run of characters including `/`,
+//! `?` is exactly one; MQTT's `+` and `#` mean nothing here.
+
+use super::vars::Facts;
+
+/// One part of a pattern.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Piece {
+    Literal(String),
+    Any,
+    One,
+    /// `${key}`, by its name as written.
+    Variable(String),
+}
+
+/// What is special in a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Syntax {
+    /// `*` and `?` stand for other text.
+    pub(super) wildcards: bool,
+    /// `${key}` stands for a value.
+    pub(super) variables: bool,
+}
+
+/// A parsed pattern.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Pattern {
+    pieces: Vec<Piece>,
+}
+
+/// A variable that has no value to put in its place: its name as written in the policy.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) struct Unresolved<'a>(pub(super) &'a str);
+
+#[derive(Clone, Copy, Debug)]
+enum Token<'a> {
+    Literal(&'a str),
+    Any,
+    One,
+}
+
+impl Pattern {
+    /// Takes a text apart. `${*}`, `${?}` and `${$}` are those characters themselves.
+    pub(super) fn parse(text: &str, syntax: Syntax) -> Self {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some(c) = rest.chars().next() {
+            let variable = if syntax.variables {
+                variable(rest)
+            } else {
+                None
+            };
+            let (piece, length) = match (c, variable) {
+                ('$', Some((name @ ("*" | "?" | "$"), length))) => {
+                    (Piece::Literal(name.to_owned()), length)
+                }
+                ('$', Some((name, length))) => (Piece::Variable(name.to_owned()), length),
+                ('*', _) if syntax.wildcards => (Piece::Any, 1),
+                ('?', _) if syntax.wildcards => (Piece::One, 1),
+                (c, _) => (Piece::Literal(c.to_string()), c.len_utf8()),
+            };
+            push(&mut pieces, piece);
+            rest = &rest[length..];
+        }
+        Self { pieces }
+    }
+
+    /// Whether the whole of `text` fits.
+    pub(super) fn matches<'a>(
+        &'a self,
+        text: &str,
+        facts: &'a Facts,
+    ) -> Result<bool, Unresolved<'a>> {
+        // A cheap no first: a variable is only missed where its value could have mattered.
+        if let Some(Piece::Literal(start)) = self.pieces.first()
+            && !text.starts_with(&start[..])
+        {
+            return Ok(false);
+        }
+        let mut tokens = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => tokens.push(Token::Literal(literal)),
+                Piece::Any => tokens.push(Token::Any),
+                Piece::One => tokens.push(Token::One),
+                Piece::Variable(key) => {
+                    let value = facts.substitute(key).ok_or(Unresolved(key))?;
+                    push_value(&mut tokens, value);
+                }
+            }
+        }
+        Ok(glob(&tokens, text))
+    }
+
+    /// The pattern as plain text, variables replaced, wildcards as they are written.
+    pub(super) fn text<'a>(&'a self, facts: &'a Facts) -> Result<String, Unresolved<'a>> {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => text.push_str(literal),
+                Piece::Any => text.push('*'),
+                Piece::One => text.push('?'),
+                Piece::Variable(key) => {
+                    text.push_str(facts.substitute(key).ok_or(Unresolved(key))?);
+                }
+            }
+        }
+        Ok(text)
+    }
+}
+
+/// The name inside `${…}` at the start of `rest`, and how many bytes it takes up.
+fn variable(rest: &str) -> Option<(&str, usize)> {
+    let inside = rest.strip_prefix("${")?;
+    let end = inside.find('}')?;
+    (end > 0).then(|| (&inside[..end], end + 3))
+}
+
+/// Adds a piece; literals that touch become one.
+fn push(pieces: &mut Vec<Piece>, piece: Piece) {
+    match (pieces.last_mut(), piece) {
+        (Some(Piece::Literal(before)), Piece::Literal(more)) => before.push_str(&more),
+        (Some(Piece::Any), Piece::Any) => {}
+        (_, piece) => pieces.push(piece),
+    }
+}
+
+/// A value put into a pattern. Only a client id can hold `*` or `?` ([`Facts::substitute`] holds
+/// back the others), and there they widen the policy, as the developer guide warns.
+fn push_value<'a>(tokens: &mut Vec<Token<'a>>, value: &'a str) {
+    let mut rest = value;
+    while let Some(at) = rest.find(['*', '?']) {
+        tokens.push(Token::Literal(&rest[..at]));
+        tokens.push(if rest.as_bytes()[at] == b'*' {
+            Token::Any
+        } else {
+            Token::One
+        });
+        rest = &rest[at + 1..];
+    }
+    tokens.push(Token::Literal(rest));
+}
+
+/// Greedy, with one place to come back to: the last `*`. At most text × tokens steps.
+fn glob(tokens: &[Token<'_>], text: &str) -> bool {
+    let (mut token, mut rest) = (0, text);
+    let mut star: Option<(usize, &str)> = None;
+    loop {
+        let step = match tokens.get(token) {
+            None if rest.is_empty() => return true,
+            None => None,
+            Some(Token::Any) => {
+                star = Some((token + 1, rest));
+                Some(rest)
+            }
+            Some(Token::One) => without_first(rest),
+            Some(Token::Literal(literal)) => rest.strip_prefix(literal),
+        };
+        if let Some(after) = step {
+            (token, rest) = (token + 1, after);
+            continue;
+        }
+        // Let the last star eat one more character, and try again from there.
+        let Some((again, from)) = star.and_then(|(t, s)| Some((t, without_first(s)?))) else {
+            return false;
+        };
+        star = Some((again, from));
+        (token, rest) = (again, from);
+    }
+}
+
+fn without_first(text: &str) -> Option<&str> {
+    let mut chars = text.chars();
+    chars.next().map(|_| chars.as_str())
+}
+
+/// Whether `text` fits a pattern of `*` and `?` without variables.
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut tokens = Vec::new();
+    push_value(&mut tokens, pattern);
+    glob(&tokens, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FULL: Syntax = Syntax {
+        wildcards: true,
+        variables: true,
+    };
+
+    fn fits(pattern: &str, text: &str, facts: &Facts) -> bool {
+        Pattern::parse(pattern, FULL).matches(text, facts) == Ok(true)
+    }
+
+    #[test]
+    fn wildcards_follow_the_guide() {
+        let facts = Facts::new("pump-1");
+        for (pattern, text, expected) in [
+            ("a/*", "a/b/c", true),
+            ("a/*", "a/", true),
+            ("a/*", "a", false),
+            ("a/?", "a/b", true),
+            ("a?b", "a/b", true),
+            ("a/?", "a/bc", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "x", false),
+            ("*ab*ab", "xabyababab", true),
+            ("*a*b*c", "aabbcd", false),
+            ("some/+/topic", "some/+/topic", true),
+            ("some/+/topic", "some/x/topic", false),
+            ("some/*/topic", "some/a/b/topic", true),
+            ("a/#", "a/b", false),
+            ("?", "ü", true),
+            ("A", "a", false),
+            ("t/${iot:ClientId}/x", "t/pump-1/x", true),
+            ("t/${iot:clientid}", "t/pump-1", true),
+            ("t/${iot:ClientId}/x", "t/pump-2/x", false),
+            ("a${*}b", "a*b", true),
+            ("a${*}b", "axb", false),
+            ("a${?}${$}", "a?$", true),
+            ("a${", "a${", true),
+            ("a${}", "a${}", true),
+        ] {
+            assert_eq!(fits(pattern, text, &facts), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_client_id_widens_the_policy() {
+        let filter = "f/my/${iot:ClientId}/t";
+        assert!(fits(filter, "f/my/+/t", &Facts::new("+")));
+        assert!(fits(filter, "f/my/other/t", &Facts::new("*")));
+    }
+
+    #[test]
+    fn an_unresolved_variable_is_named_only_where_it_matters() {
+        let facts = Facts::new("x");
+        let pattern = Pattern::parse("t/${iot:Connection.Thing.ThingName}", FULL);
+        assert_eq!(
+            pattern.matches("t/a", &facts),
+            Err(Unresolved("iot:Connection.Thing.ThingName"))
+        );
+        assert_eq!(pattern.matches("u/a", &facts), Ok(false));
+    }
+
+    /// The same rules, written as directly as can be.
+    fn slow(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), _) => (0..=text.len()).any(|n| slow(rest, &text[n..])),
+            (Some(('?', p)), Some((_, t))) => slow(p, t),
+            (Some((a, p)), Some((b, t))) => a == b && slow(p, t),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn matches_like_the_definition(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+            let chars = |s: &str| s.chars().collect::<Vec<_>>();
+            let expected = slow(&chars(&pattern), &chars(&text));
+            prop_assert_eq!(fits(&pattern, &text, &Facts::new("x")), expected);
+            prop_assert_eq!(wildcard(&pattern, &text), expected);
+        }
+    }
+}
