@@ -2,3 +2,5 @@
 
 /// The first connect that knows JITP.
 pub mod connect;
+/// A device's identity, read from its files.
+pub mod identity;
