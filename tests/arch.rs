@@ -14,8 +14,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("flows", &["core", "explain", "ports"]),
     ("sandbox", &["core", "explain", "ports"]),
     ("cli", &["core", "explain", "flows", "ports"]),
-    ("cli/sandbox", &["core", "explain", "flows", "ports", "sandbox"]),
-    ("cli/wire", &["core", "effects", "explain", "flows", "ports", "sandbox"]),
+    (
+        "cli/sandbox",
+        &["core", "explain", "flows", "ports", "sandbox"],
+    ),
+    (
+        "cli/wire",
+        &["core", "effects", "explain", "flows", "ports", "sandbox"],
+    ),
 ];
 
 /// Files outside `cli/wire` that may name an adapter all the same, each with its reason.
@@ -23,9 +29,21 @@ const ADAPTER_EXCEPTIONS: &[(&str, &str)] = &[];
 
 /// Words that mean an effect. They may not stand under `src/core` outside tests.
 const EFFECTS: &[&str] = &[
-    "std::fs", "std::net::Tcp", "std::net::Udp", "std::env", "std::process", "std::thread",
-    "SystemTime", "Instant::now", "SystemRandom", "OffsetDateTime::now", "tokio", "async fn",
-    "println!", "eprintln!", "print!(",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "SystemTime",
+    "Instant::now",
+    "SystemRandom",
+    "OffsetDateTime::now",
+    "tokio",
+    "async fn",
+    "println!",
+    "eprintln!",
+    "print!(",
 ];
 
 /// Longest function, in lines from signature to closing brace. A longer one stands here with why.
@@ -46,14 +64,25 @@ fn imports_point_one_way() {
     let mut broken = Vec::new();
     for source in sources() {
         let room = room_of(&source.name);
-        let allowed = MAY_IMPORT.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, a)| a);
+        let allowed = MAY_IMPORT
+            .iter()
+            .find(|(name, _)| *name == room)
+            .map_or(&[][..], |(_, a)| a);
         let own = room.split('/').next().unwrap();
         for (n, line) in source.code() {
             for used in line.split("crate::").skip(1) {
-                let target: String =
-                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                let excepted = ADAPTER_EXCEPTIONS.iter().any(|(file, _)| *file == source.name);
-                if !target.is_empty() && target != own && !allowed.contains(&&target[..]) && !excepted {
+                let target: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let excepted = ADAPTER_EXCEPTIONS
+                    .iter()
+                    .any(|(file, _)| *file == source.name);
+                if !target.is_empty()
+                    && target != own
+                    && !allowed.contains(&&target[..])
+                    && !excepted
+                {
                     broken.push(format!("src/{}.rs:{n} {room} -> {target}", source.name));
                 }
             }
@@ -65,7 +94,10 @@ fn imports_point_one_way() {
 #[test]
 fn the_core_has_no_effects() {
     let mut broken = Vec::new();
-    for source in sources().iter().filter(|source| source.name.starts_with("core/")) {
+    for source in sources()
+        .iter()
+        .filter(|source| source.name.starts_with("core/"))
+    {
         for (n, line) in source.code() {
             if let Some(word) = EFFECTS.iter().find(|word| line.contains(**word)) {
                 broken.push(format!("src/{}.rs:{n} `{word}` in the core", source.name));
@@ -121,12 +153,19 @@ fn files_and_functions_stay_within_their_budgets() {
     let mut broken = Vec::new();
     for source in sources() {
         if source.lines.len() > MAX_FILE {
-            broken.push(format!("src/{}.rs has {} lines", source.name, source.lines.len()));
+            broken.push(format!(
+                "src/{}.rs has {} lines",
+                source.name,
+                source.lines.len()
+            ));
         }
         for (name, length) in functions(&source.lines) {
             let excepted = LONG_FUNCTIONS.iter().any(|(known, _)| *known == name);
             if length > MAX_FUNCTION && !excepted {
-                broken.push(format!("src/{}.rs: fn {name} has {length} lines", source.name));
+                broken.push(format!(
+                    "src/{}.rs: fn {name} has {length} lines",
+                    source.name
+                ));
             }
         }
     }
@@ -157,12 +196,20 @@ fn room_of(name: &str) -> String {
 fn functions(lines: &[String]) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (start, line) in lines.iter().enumerate() {
-        let Some(name) = function_name(line) else { continue };
+        let Some(name) = function_name(line) else {
+            continue;
+        };
         let indent = line.len() - line.trim_start().len();
         let close = format!("{}}}", " ".repeat(indent));
-        let end = lines[start..].iter().position(|l| *l == close || (l.trim_end().ends_with(';') && l.len() - l.trim_start().len() == indent));
+        let end = lines[start..].iter().position(|l| {
+            *l == close || (l.trim_end().ends_with(';') && l.len() - l.trim_start().len() == indent)
+        });
         let one_line = line.trim_end().ends_with('}');
-        let length = if one_line { 1 } else { end.map_or(1, |end| end + 1) };
+        let length = if one_line {
+            1
+        } else {
+            end.map_or(1, |end| end + 1)
+        };
         found.push((name, length));
     }
     found
@@ -173,13 +220,23 @@ fn function_name(line: &str) -> Option<String> {
     if text.starts_with("//") {
         return None;
     }
-    let at = if text.starts_with("fn ") { 0 } else { text.find(" fn ")? + 1 };
+    let at = if text.starts_with("fn ") {
+        0
+    } else {
+        text.find(" fn ")? + 1
+    };
     let before = &text[..at];
-    let is_item = before
-        .split_whitespace()
-        .all(|word| word.starts_with("pub") || matches!(word, "const" | "async" | "unsafe" | "in" | "crate)" | "super)"));
-    let name: String =
-        text[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let is_item = before.split_whitespace().all(|word| {
+        word.starts_with("pub")
+            || matches!(
+                word,
+                "const" | "async" | "unsafe" | "in" | "crate)" | "super)"
+            )
+    });
+    let name: String = text[at + 3..]
+        .chars()
+        .take_while(|c| c.is_alphanumeric() || *c == '_')
+        .collect();
     (is_item && !name.is_empty()).then_some(name)
 }
 
@@ -193,8 +250,13 @@ fn sources() -> Vec<Source> {
         .map(|path| {
             let name = path.strip_prefix(&root).unwrap().with_extension("");
             let text = fs::read_to_string(path).unwrap();
-            let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
-            Source { name: name.to_str().unwrap().into(), lines: lines.map(Into::into).collect() }
+            let lines = text
+                .lines()
+                .take_while(|line| line.trim() != "#[cfg(test)]");
+            Source {
+                name: name.to_str().unwrap().into(),
+                lines: lines.map(Into::into).collect(),
+            }
         })
         .collect()
 }
