@@ -1,5 +1,8 @@
 //! The only code that touches the machine: one adapter per file.
 
+/// The control plane through the AWS SDK.
+#[cfg(feature = "operator")]
+pub mod aws;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
 /// TCP, and TLS by rustls with ring.
@@ -10,3 +13,6 @@ pub mod entropy;
 pub mod files;
 /// Key pairs made and used in this process, by ring.
 pub mod keys;
+/// The ledger's databases.
+#[cfg(feature = "operator")]
+pub mod ledger;
