@@ -3,6 +3,7 @@
 mod args;
 mod connect;
 mod identity;
+mod preflight;
 mod report;
 mod settings;
 mod version;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(clap::Subcommand, Debug)]
 enum Command {
     Connect(connect::Args),
+    Preflight(preflight::Args),
     Version(version::Args),
 }
 
@@ -47,6 +49,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.command {
         Command::Connect(args) => output.finish(args.run(&settings)),
+        Command::Preflight(args) => output.finish(args.run(&settings)),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }

@@ -4,3 +4,5 @@
 pub mod connect;
 /// A device's identity, read from its files.
 pub mod identity;
+/// Gathers what the checks before the first connect need.
+pub mod preflight;
