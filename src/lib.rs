@@ -18,7 +18,9 @@ pub mod ports;
 pub mod sandbox;
 
 const _: () = {
-    #[deprecated(note = "LEAD: read LEAD-NOTE.md in your worktree now, then delete it and this const")]
+    #[deprecated(
+        note = "LEAD: read LEAD-NOTE.md in your worktree now, then delete it and this const"
+    )]
     const NOTE: () = ();
     NOTE
 };
