@@ -6,6 +6,7 @@ mod identity;
 mod report;
 mod settings;
 mod version;
+mod wire;
 mod wire_device;
 
 use std::ffi::OsString;

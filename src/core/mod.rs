@@ -38,6 +38,8 @@ pub mod policy;
 pub mod record;
 /// Whether a TLS server is the one it should be.
 pub mod server;
+/// SNTP: asking time servers, and believing only what their answers prove.
+pub mod sntp;
 /// The status of a registered certificate.
 pub mod status;
 /// Distinguished names.
