@@ -28,6 +28,8 @@ pub mod key;
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// Subjects with placeholders.
+pub mod pattern;
 /// PEM in, PEM out.
 pub mod pem;
 /// The AWS IoT policy language.

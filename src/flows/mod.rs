@@ -3,6 +3,9 @@
 /// `ca create`.
 #[cfg(feature = "operator")]
 pub mod ca_create;
+/// `ca import`.
+#[cfg(feature = "operator")]
+pub mod ca_import;
 /// The first connect that knows JITP.
 pub mod connect;
 /// `device issue`.
@@ -10,6 +13,9 @@ pub mod connect;
 pub mod device_issue;
 /// A device's identity, read from its files.
 pub mod identity;
+/// `init`.
+#[cfg(feature = "operator")]
+pub mod init;
 /// A CA that is ready to sign.
 #[cfg(feature = "operator")]
 pub mod issuer;
