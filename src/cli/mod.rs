@@ -15,6 +15,7 @@ mod identity;
 mod init;
 #[cfg(feature = "operator")]
 mod ledger;
+mod preflight;
 mod report;
 mod settings;
 mod version;
@@ -54,6 +55,7 @@ enum Command {
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Ledger(ledger::Command),
+    Preflight(preflight::Args),
     Version(version::Args),
 }
 
@@ -78,6 +80,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Ledger(command) => command.run(&settings, output),
+        Command::Preflight(args) => output.finish(args.run(&settings)),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }

@@ -19,3 +19,5 @@ pub mod init;
 /// A CA that is ready to sign.
 #[cfg(feature = "operator")]
 pub mod issuer;
+/// Gathers what the checks before the first connect need.
+pub mod preflight;

@@ -51,9 +51,10 @@ pub(in crate::cli) fn signer_of(key: &PrivateKey) -> Result<Box<dyn Signer>, Key
 
 /// A path as people read it: without the present folder in front.
 pub(in crate::cli) fn shown(path: &Path) -> PathBuf {
-    std::env::current_dir()
-        .ok()
-        .and_then(|here| path.strip_prefix(here).ok())
+    let here = std::env::current_dir().unwrap_or_default();
+    [here.as_path(), Path::new(".")]
+        .into_iter()
+        .find_map(|front| path.strip_prefix(front).ok())
         .filter(|rest| !rest.as_os_str().is_empty())
         .unwrap_or(path)
         .to_owned()

@@ -240,3 +240,6 @@ pub(super) fn uuid() -> Result<String, ApiError> {
         &h[20..]
     ))
 }
+
+#[cfg(test)]
+mod tests;

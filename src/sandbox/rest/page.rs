@@ -67,17 +67,17 @@ pub(super) fn page<T>(
     };
     let mut rest = all.into_iter().filter(|(key, _)| is_later(key)).peekable();
     let mut shown = Vec::new();
-    let mut last = String::new();
+    let mut final_key = String::new();
     while shown.len() < size
         && let Some((key, item)) = rest.next()
     {
         shown.push(show(&item));
-        last = key;
+        final_key = key;
     }
     let mut answer = Map::new();
     answer.insert(name.to_owned(), shown.into());
     if rest.peek().is_some() {
-        answer.insert(style.next.to_owned(), hex(last.as_bytes()).into());
+        answer.insert(style.next.to_owned(), hex(final_key.as_bytes()).into());
     }
     Ok(answer.into())
 }
@@ -124,7 +124,7 @@ impl<T> Listing<T> {
 fn unhex(text: &str) -> Option<String> {
     let digits = text.as_bytes();
     let pair = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
