@@ -18,24 +18,35 @@ pub mod draft;
 pub mod endpoint;
 /// One result of a linter, audit or advisor.
 pub mod finding;
+/// Whether a draft will pass its provisioning template.
+#[cfg(feature = "sandbox")]
+pub mod fit;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
 /// JSON read strictly.
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
+/// From when to when a certificate is valid.
+pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// Subjects with placeholders.
+pub mod pattern;
 /// PEM in, PEM out.
 pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// The checks before the first connect: facts in, verdict out.
+pub mod preflight;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
 /// Whether a TLS server is the one it should be.
 pub mod server;
+/// SNTP: asking time servers, and believing only what their answers prove.
+pub mod sntp;
 /// The status of a registered certificate.
 pub mod status;
 /// Distinguished names.

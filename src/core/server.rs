@@ -67,7 +67,7 @@ pub fn covers_name(leaf: &Certificate, host: &str) -> bool {
 pub enum ServerFault {
     /// Its chain does not verify.
     #[error("the server's certificate is not good: {0}")]
-    Chain(#[source] ChainError),
+    Chain(ChainError),
     /// Its certificate is for others.
     #[error(
         "the server's certificate is not for `{host}` but for {}",

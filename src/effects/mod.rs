@@ -11,8 +11,14 @@ pub mod dial;
 pub mod entropy;
 /// The disk.
 pub mod files;
+/// The kernel's opinion of its clock: the one reviewed `unsafe` file.
+pub mod kernel_clock;
 /// Key pairs made and used in this process, by ring.
 pub mod keys;
 /// The ledger's databases.
 #[cfg(feature = "operator")]
 pub mod ledger;
+/// What is known about time at build.
+pub mod release;
+/// Time servers over UDP.
+pub mod sntp;

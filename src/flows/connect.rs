@@ -14,6 +14,8 @@ use crate::ports::{
 
 /// The most one step of one attempt may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time kept for the last try.
+const LAST_TRY: Duration = Duration::from_millis(800);
 /// AWS IoT raises anything shorter to this (quota "Keep-alive", 30 to 1200 s).
 const KEEP_ALIVE_S: u16 = 30;
 /// How often a held connection is pinged: twice in a keep-alive.
@@ -132,17 +134,17 @@ impl Connect<'_> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let left = request
-                .timeout
-                .saturating_sub(self.clock.monotonic() - start);
+            let left = request.timeout.saturating_sub(self.since(start));
             let fault = match self.attempt(request, left.min(STEP_TIMEOUT)) {
                 Ok(open) => return Ok(self.connected(request, open, attempt, start)),
                 Err(fault) => fault,
             };
-            let wait = request.backoff.wait(attempt, self.random());
-            let elapsed = self.clock.monotonic() - start;
+            let elapsed = self.since(start);
+            // The last wait is cut, so that the time left is used for one more try.
+            let most = request.timeout.saturating_sub(elapsed + LAST_TRY);
+            let wait = request.backoff.wait(attempt, self.random()).min(most);
             let last = request.attempts.is_some_and(|most| attempt >= most)
-                || elapsed + wait >= request.timeout
+                || most.is_zero()
                 || !fault.may_pass();
             tell(&Progress {
                 attempt,
@@ -173,7 +175,7 @@ impl Connect<'_> {
         channel.send(&connect).map_err(Fault::after_tls)?;
         let start = self.clock.monotonic();
         loop {
-            let left = timeout.saturating_sub(self.clock.monotonic() - start);
+            let left = timeout.saturating_sub(self.since(start));
             match channel.receive(left).map_err(Fault::after_tls)? {
                 Received::Closed => return Err(Fault::ClosedBeforeConnack),
                 Received::Nothing => return Err(Fault::NoConnack),
@@ -212,7 +214,7 @@ impl Connect<'_> {
             chain,
         } = open.channel.peer().clone();
         let dropped = self.hold(&mut open, request.hold);
-        let held_ms = ms(self.clock.monotonic() - accepted);
+        let held_ms = ms(self.since(accepted));
         if dropped.is_none() {
             let goodbye = open.client.disconnect();
             // The server may be gone already; the connection was proved good either way.
@@ -224,7 +226,7 @@ impl Connect<'_> {
             address: address.to_string(),
             client_id: request.client_id.clone(),
             attempts,
-            total_ms: ms(accepted - start),
+            total_ms: ms(accepted.saturating_sub(start)),
             protocol: "MQTT 3.1.1",
             tls_version,
             cipher_suite,
@@ -241,7 +243,7 @@ impl Connect<'_> {
     fn hold(&self, open: &mut Open, span: Duration) -> Option<String> {
         let start = self.clock.monotonic();
         loop {
-            let left = span.saturating_sub(self.clock.monotonic() - start);
+            let left = span.saturating_sub(self.since(start));
             if left.is_zero() {
                 return None;
             }
@@ -261,6 +263,10 @@ impl Connect<'_> {
                 }
             }
         }
+    }
+
+    fn since(&self, start: Duration) -> Duration {
+        self.clock.monotonic().saturating_sub(start)
     }
 
     fn random(&self) -> u64 {
@@ -330,7 +336,7 @@ impl Fault {
 /// A first connect that did not end with CONNACK code 0.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{endpoint}` did not accept this device ({attempts} attempt{}, {:.1} s)",
+    "not connected to `{endpoint}` ({attempts} attempt{}, {:.1} s)",
     if *.attempts == 1 { "" } else { "s" },
     .elapsed.as_secs_f64()
 )]

@@ -6,6 +6,8 @@ use crate::ports::Clock;
 
 /// Certificates, things, policies and templates of one account and Region.
 pub mod registry;
+/// The control plane's REST interface.
+pub mod rest;
 /// Where the registry keeps its entities.
 pub mod store;
 

@@ -28,7 +28,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn run(self, output: Output, settings: &Settings) -> ExitCode {
+    pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
             Self::Lint(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),

@@ -155,22 +155,27 @@ impl Args {
         )
     }
 
-    /// Drafts are linted against this copy without asking the target.
-    fn keep_copy(&self, settings: &Settings, wanted: &Wanted) -> Result<Option<PathBuf>, Failure> {
+    /// Where the copy goes, and whether it has to be written. Drafts are linted against it without
+    /// asking the target. A file that says something else is somebody's work.
+    fn copy(&self, settings: &Settings, body: &str) -> Result<Option<(PathBuf, bool)>, Failure> {
         let Some(project) = settings.project.as_ref().filter(|_| !self.dry_run) else {
             return Ok(None);
         };
-        let folder = project.join("templates");
-        let path = folder.join(format!("{}.json", wanted.name));
-        let kept = Disk
-            .exists(&path)
-            .then(|| super::read_text(&path))
-            .transpose()?;
-        if !kept.is_some_and(|kept| same_json(&kept, &wanted.body)) {
-            Disk.create_dir(&folder)?;
-            Disk.replace(&path, wanted.body.as_bytes(), Secrecy::Public)?;
+        let path = project
+            .join("templates")
+            .join(format!("{}.json", self.name));
+        if !Disk.exists(&path) {
+            return Ok(Some((path, true)));
         }
-        Ok(Some(path))
+        let same = same_json(&super::read_text(&path)?, body);
+        if same || self.yes {
+            return Ok(Some((path, !same)));
+        }
+        let message = format!("`{}` holds another template", path.display());
+        Err(
+            Failure::new(Kind::Refused, "template-register.copy", message)
+                .hint("the copy of what is registered goes there; --yes overwrites it"),
+        )
     }
 }
 

@@ -4,7 +4,7 @@ use super::entities::{CaEntry, Dates, RegistrationConfig};
 use super::state::State;
 use super::{ApiError, CertificateMode, ErrorName, META, Registry, random_hex};
 use crate::core::cert::Certificate;
-use crate::core::ids::{CertificateId, Place, TemplateName};
+use crate::core::ids::{CertificateId, TemplateName};
 use crate::core::template::{Template, TemplateKind};
 use crate::core::time::UtcTime;
 
@@ -298,9 +298,4 @@ fn check_config(state: &State, config: Option<&RegistrationConfig>) -> Result<()
             super::template::check_role(role)
         }
     }
-}
-
-/// A CA certificate's ARN, as its id.
-pub(super) fn ca_of_arn(arn: &str, place: &Place) -> Option<CertificateId> {
-    arn.strip_prefix(&place.arn("cacert", ""))?.parse().ok()
 }

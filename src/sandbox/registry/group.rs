@@ -245,12 +245,12 @@ fn change_thing<'a>(state: &'a mut State, thing: &ThingName) -> Result<&'a mut T
 /// A group and those above it, nearest first.
 fn ancestry(state: &State, name: &ThingName) -> Result<Vec<ThingName>, ApiError> {
     let mut all = Vec::new();
-    let mut next = Some(name.clone());
+    let mut next = Some(name);
     while let Some(name) = next {
         let group = state.groups.get(name.as_str());
-        let group = group.ok_or_else(|| ApiError::not_found("thing group", &name))?;
-        next = group.parent.clone();
-        all.push(name);
+        let group = group.ok_or_else(|| ApiError::not_found("thing group", name))?;
+        all.push(name.clone());
+        next = group.parent.as_ref();
     }
     Ok(all)
 }

@@ -223,7 +223,7 @@ fn random_hex<const BYTES: usize>() -> Result<String, ApiError> {
 }
 
 /// A random UUID (RFC 9562 §5.4).
-fn uuid() -> Result<String, ApiError> {
+pub(super) fn uuid() -> Result<String, ApiError> {
     let h = random_hex::<16>()?;
     let variant = match &h[16..17] {
         "0" | "4" | "8" | "c" => "8",
@@ -240,3 +240,6 @@ fn uuid() -> Result<String, ApiError> {
         &h[20..]
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -248,10 +248,10 @@ impl Registry {
 
     fn policies_of_group_and_above(&self, group: &ThingName) -> Vec<PolicyName> {
         let mut all = Vec::new();
-        let mut next = Some(group.clone());
+        let mut next = Some(group);
         while let Some(entry) = next.and_then(|name| self.state.groups.get(name.as_str())) {
             all.extend(entry.policies.iter().cloned());
-            next = entry.parent.clone();
+            next = entry.parent.as_ref();
         }
         all
     }
