@@ -241,12 +241,15 @@ impl Path {
         issuers.try_fold(first, |window, issuer| window.overlap(&issuer.validity))
     }
 
-    /// Whether signatures, names and constraints are in order, at a time when all of it is valid:
-    /// what the time is, is asked elsewhere.
+    /// Whether signatures, names and constraints are in order, at a time when all below the root
+    /// is valid: what the time is, and the root's own dates, are asked elsewhere.
     pub(super) fn verify(&self, roots: &[Certificate], usage: Usage) -> Result<(), String> {
-        let window = self
-            .0
-            .window()
+        let is_root = |issuer: &&Certificate| roots.iter().any(|root| root.id() == issuer.id());
+        let mut below = self.0.issuers.iter().take_while(|issuer| !is_root(issuer));
+        let window = below
+            .try_fold(self.0.leaf.validity, |window, issuer| {
+                window.overlap(&issuer.validity)
+            })
             .ok_or("its certificates are never all valid at the same time")?;
         let half = window.not_after.since(window.not_before).as_seconds() / 2;
         let at: UtcTime = window.not_before.plus(Span::seconds(half));
