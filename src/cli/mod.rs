@@ -1,9 +1,14 @@
 //! argv → request → flow → report. No decisions are taken here.
 
 mod args;
+mod connect;
+mod identity;
+mod preflight;
 mod report;
 mod settings;
 mod version;
+mod wire;
+mod wire_device;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -26,6 +31,8 @@ struct Cli {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
+    Connect(connect::Args),
+    Preflight(preflight::Args),
     Version(version::Args),
 }
 
@@ -41,6 +48,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => return output.fail(&failure),
     };
     match cli.command {
+        Command::Connect(args) => output.finish(args.run(&settings)),
+        Command::Preflight(args) => output.finish(args.run(&settings)),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }

@@ -8,10 +8,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::args::{Colour, Global, Target};
+use crate::core::ids::Place;
 use crate::explain::{Failure, Kind};
 
 /// The project's file name.
 pub(super) const FILE_NAME: &str = "nameplate.toml";
+
+/// The sandbox's account unless the project names one.
+const SANDBOX_ACCOUNT: &str = "123456789012";
+/// The sandbox's Region unless somebody names one.
+const SANDBOX_REGION: &str = "us-east-1";
 
 /// Everything that can be set, with where each setting came from.
 #[derive(Debug)]
@@ -79,6 +85,8 @@ pub(super) struct SandboxConfig {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct DeviceConfig {
+    /// The identity's folder, relative to this file's folder.
+    pub(super) identity: Option<PathBuf>,
     /// The data endpoint's host name.
     pub(super) endpoint: Option<String>,
     /// Its port.
@@ -190,6 +198,16 @@ impl Settings {
     pub(super) fn ca_dir(&self) -> Result<PathBuf, Failure> {
         let relative = self.file.ca_dir.clone().unwrap_or_else(|| "ca".into());
         Ok(self.project()?.join(relative))
+    }
+
+    /// Account and Region of the sandbox: `[sandbox] account` and the Region, or built-in ones.
+    pub(super) fn sandbox_place(&self) -> Result<Place, Failure> {
+        let account = self.file.sandbox.account.as_deref();
+        let region = self.region.as_deref();
+        Ok(Place {
+            account: account.unwrap_or(SANDBOX_ACCOUNT).parse()?,
+            region: region.unwrap_or(SANDBOX_REGION).parse()?,
+        })
     }
 
     /// The sandbox's durable state; `None` outside a project.

@@ -1,5 +1,7 @@
 //! Pure: values in, values out. No files, network, environment, clock, randomness or printing.
 
+/// How long to wait before trying again.
+pub mod backoff;
 /// Which files one identity consists of, their names and secrecy.
 pub mod bundle;
 /// A certificate, parsed once at the door.
@@ -9,6 +11,8 @@ pub mod chain;
 /// A certificate before it is signed: draft, sign elsewhere, seal.
 #[cfg(feature = "sandbox")]
 pub mod draft;
+/// A host and a port, as a person writes them.
+pub mod endpoint;
 /// One result of a linter, audit or advisor.
 pub mod finding;
 /// Names that AWS IoT gives rules to, parsed once.
@@ -20,11 +24,22 @@ pub mod jitp;
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
+/// An MQTT 3.1.1 client's side of the conversation.
+pub mod mqtt;
 /// PEM in, PEM out.
 pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// The checks before the first connect: facts in, verdict out.
+pub mod preflight;
+/// What the ledger remembers.
+#[cfg(feature = "operator")]
+pub mod record;
+/// Whether a TLS server is the one it should be.
+pub mod server;
+/// SNTP: asking time servers, and believing only what their answers prove.
+pub mod sntp;
 /// The status of a registered certificate.
 pub mod status;
 /// Distinguished names.

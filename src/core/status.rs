@@ -59,3 +59,39 @@ impl FromStr for CertificateStatus {
             })
     }
 }
+
+/// How a CA was registered, and so what holds for its certificates (`certificateMode`).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CertificateMode {
+    /// With proof of the CA's key; in one account of a Region only.
+    #[default]
+    Default,
+    /// Without proof, in any number of accounts; the device must send the server's name.
+    SniOnly,
+}
+
+impl CertificateMode {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "DEFAULT",
+            Self::SniOnly => "SNI_ONLY",
+        }
+    }
+}
+
+impl FromStr for CertificateMode {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match text {
+            "DEFAULT" => Ok(Self::Default),
+            "SNI_ONLY" => Ok(Self::SniOnly),
+            other => Err(IdError {
+                what: "certificate mode",
+                rule: "DEFAULT or SNI_ONLY",
+                value: other.chars().take(80).collect(),
+            }),
+        }
+    }
+}

@@ -1,10 +1,24 @@
 //! The only code that touches the machine: one adapter per file.
 
+/// The control plane through the AWS SDK.
+#[cfg(feature = "operator")]
+pub mod aws;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
+/// TCP, and TLS by rustls with ring.
+pub mod dial;
 /// The operating system's random numbers.
 pub mod entropy;
 /// The disk.
 pub mod files;
+/// The kernel's opinion of its clock: the one reviewed `unsafe` file.
+pub mod kernel_clock;
 /// Key pairs made and used in this process, by ring.
 pub mod keys;
+/// The ledger's databases.
+#[cfg(feature = "operator")]
+pub mod ledger;
+/// What is known about time at build.
+pub mod release;
+/// Time servers over UDP.
+pub mod sntp;

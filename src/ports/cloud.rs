@@ -5,6 +5,8 @@
 use std::fmt;
 
 use crate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
+use crate::core::status::CertificateStatus;
+use crate::core::template::TemplateKind;
 use crate::explain::{Explain, Kind};
 
 /// The answer of every call.
@@ -83,63 +85,22 @@ pub trait ControlPlane {
     fn things_of(&self, certificate_arn: &str) -> CloudResult<Vec<AttachedThing>>;
 }
 
-macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
-        pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)*
-        }
-
-        impl $name {
-            /// The API's word for it.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)* }
-            }
-
-            /// From the API's word.
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)* _ => None }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    )*};
+/// How a CA was registered (`RegisterCACertificate`, `certificateMode`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum CertificateMode {
+    /// With a verification certificate; one account in a Region.
+    Default,
+    /// Without proof; any number of accounts, and devices must send SNI.
+    SniOnly,
 }
 
-words! {
-    /// How a CA was registered (`RegisterCACertificate`, `certificateMode`).
-    CertificateMode {
-        /// With a verification certificate; one account in a Region.
-        Default = "DEFAULT",
-        /// Without proof; any number of accounts, and devices must send SNI.
-        SniOnly = "SNI_ONLY",
-    }
-    /// What a provisioning template is for; cannot be changed once it is created.
-    TemplateType {
-        /// Just-in-time provisioning, at a device's first connect.
-        Jitp = "JITP",
-        /// Fleet provisioning, by claim or trusted user.
-        FleetProvisioning = "FLEET_PROVISIONING",
-    }
-    /// The state of a device certificate.
-    CertificateStatus {
-        /// Devices may connect with it.
-        Active = "ACTIVE",
-        /// Devices may not connect with it; can be activated again.
-        Inactive = "INACTIVE",
-        /// For good.
-        Revoked = "REVOKED",
-        /// On its way to another account.
-        PendingTransfer = "PENDING_TRANSFER",
-        /// Deprecated by AWS.
-        RegisterInactive = "REGISTER_INACTIVE",
-        /// Seen by auto-registration, and not provisioned.
-        PendingActivation = "PENDING_ACTIVATION",
+impl fmt::Display for CertificateMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Default => "DEFAULT",
+            Self::SniOnly => "SNI_ONLY",
+        })
     }
 }
 
@@ -207,7 +168,7 @@ pub struct NewTemplate {
     /// Its name.
     pub name: TemplateName,
     /// Its kind; cannot be changed later.
-    pub kind: TemplateType,
+    pub kind: TemplateKind,
     /// The document, JSON, at most 10 240 characters.
     pub body: String,
     /// The role that AWS IoT takes on to provision.
@@ -222,7 +183,7 @@ pub struct TemplateView {
     /// Its ARN.
     pub arn: String,
     /// Its kind.
-    pub kind: TemplateType,
+    pub kind: TemplateKind,
     /// The default version's document.
     pub body: String,
     /// The provisioning role.
@@ -239,7 +200,7 @@ pub struct TemplateSummary {
     /// Its name.
     pub name: TemplateName,
     /// Its kind.
-    pub kind: TemplateType,
+    pub kind: TemplateKind,
     /// Whether it is enabled.
     pub enabled: bool,
 }

@@ -4,11 +4,18 @@ mod clock;
 /// The control plane of AWS IoT Core, or of the sandbox.
 #[cfg(feature = "operator")]
 pub mod cloud;
+mod dial;
 mod entropy;
 mod files;
 mod keys;
+/// The durable record of everything issued.
+#[cfg(feature = "operator")]
+pub mod ledger;
+mod time_source;
 
 pub use clock::Clock;
+pub use dial::{Channel, Dial, DialError, Identity, Received, ServerSeen, Step, Target};
 pub use entropy::Entropy;
 pub use files::{FileError, Files};
 pub use keys::{Keygen, SignError, Signer};
+pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};

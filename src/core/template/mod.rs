@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use parse::{Problem, TemplateError};
-pub use policy_text::{MAX_POLICY_CHARACTERS, auto_policy_name, policy_problem};
+pub use policy_text::{auto_policy_name, policy_problem};
 pub use render::{
     CertificatePlan, Override, Overrides, Plan, PolicyPlan, RenderError, ThingPlan,
     attribute_problem,

@@ -1,0 +1,174 @@
+//! Flags that name a device's identity, its endpoint and whom it trusts; shared by the device's
+//! commands.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::settings::Settings;
+use crate::core::cert::Certificate;
+use crate::core::endpoint::Endpoint;
+use crate::core::server::amazon_roots;
+use crate::core::time::Span;
+use crate::explain::{Explain, Failure, Kind};
+use crate::flows::identity::{self, Paths};
+use crate::ports::Files;
+
+/// Which identity.
+#[derive(clap::Args, Debug)]
+pub(super) struct IdentityArgs {
+    /// The identity's folder, as `device issue` writes it [config: device.identity]
+    #[arg(long, value_name = "DIR", env = "NAMEPLATE_IDENTITY")]
+    identity: Option<PathBuf>,
+    /// The device's certificate, PEM, when it is not in the folder
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_CERT")]
+    cert: Option<PathBuf>,
+    /// The device's certificate and its issuers, PEM, leaf first
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_CHAIN")]
+    chain: Option<PathBuf>,
+    /// The device's private key, PEM
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_KEY")]
+    key: Option<PathBuf>,
+}
+
+impl IdentityArgs {
+    /// Whether a flag names the chain.
+    pub(super) fn names_chain(&self) -> bool {
+        self.chain.is_some()
+    }
+
+    /// The paths; flags for single files go before the folder.
+    pub(super) fn paths(&self, settings: &Settings) -> Result<Paths, Failure> {
+        let configured = || {
+            let folder = settings.file.device.identity.as_ref()?;
+            Some(in_project(settings, folder.clone()))
+        };
+        let single = self.cert.is_some() || self.chain.is_some() || self.key.is_some();
+        let folder = self.identity.clone();
+        let folder = if single {
+            folder
+        } else {
+            folder.or_else(configured)
+        };
+        let base = folder.as_deref().map(Paths::in_folder);
+        let key = self.key.clone().or(base.as_ref().map(|b| b.key.clone()));
+        let chain = self.chain.clone();
+        let certificate = self.cert.clone().or_else(|| chain.clone());
+        let certificate = certificate.or(base.as_ref().map(|b| b.certificate.clone()));
+        match (key, certificate) {
+            (Some(key), Some(certificate)) => Ok(Paths {
+                key,
+                certificate,
+                chain: chain.or(base.as_ref().and_then(|b| b.chain.clone())),
+                ca: base.and_then(|b| b.ca),
+            }),
+            (None, Some(_)) => Err(missing("private key", "--key FILE", "NAMEPLATE_KEY", None)),
+            (Some(_), None) => Err(missing(
+                "certificate",
+                "--cert FILE",
+                "NAMEPLATE_CERT",
+                None,
+            )),
+            (None, None) => Err(missing(
+                "identity",
+                "--identity DIR",
+                "NAMEPLATE_IDENTITY",
+                Some("identity"),
+            )),
+        }
+    }
+}
+
+/// Which endpoint, and whom to trust to vouch for it.
+#[derive(clap::Args, Debug)]
+pub(super) struct EndpointArgs {
+    /// The data endpoint; port 8883 when left out [config: device.endpoint, device.port]
+    #[arg(long, value_name = "HOST[:PORT]", env = "NAMEPLATE_ENDPOINT")]
+    endpoint: Option<String>,
+    /// CAs that may vouch for the server, PEM [default: Amazon's roots] [config: device.server_ca]
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_SERVER_CA")]
+    server_ca: Option<PathBuf>,
+}
+
+impl EndpointArgs {
+    /// The endpoint, if anybody named one.
+    pub(super) fn endpoint(&self, settings: &Settings) -> Result<Option<Endpoint>, Failure> {
+        let device = &settings.file.device;
+        let port = device.port.unwrap_or(Endpoint::MQTT_PORT);
+        let text = self.endpoint.as_ref().or(device.endpoint.as_ref());
+        Ok(text.map(|text| Endpoint::parse(text, port)).transpose()?)
+    }
+
+    /// The endpoint, or which flag, variable and key would name one.
+    pub(super) fn required(&self, settings: &Settings) -> Result<Endpoint, Failure> {
+        self.endpoint(settings)?.ok_or_else(|| {
+            missing(
+                "endpoint",
+                "--endpoint HOST[:PORT]",
+                "NAMEPLATE_ENDPOINT",
+                Some("endpoint"),
+            )
+        })
+    }
+
+    /// The file of trusted CAs, if anybody named one.
+    pub(super) fn server_ca(&self, settings: &Settings) -> Option<PathBuf> {
+        let configured = settings.file.device.server_ca.clone();
+        self.server_ca
+            .clone()
+            .or_else(|| configured.map(|path| in_project(settings, path)))
+    }
+
+    /// The trusted CAs.
+    pub(super) fn roots(
+        &self,
+        settings: &Settings,
+        files: &dyn Files,
+    ) -> Result<Vec<Certificate>, Failure> {
+        match self.server_ca(settings) {
+            Some(path) => Ok(identity::certificates(files, &path)?),
+            None => Ok(amazon_roots()),
+        }
+    }
+}
+
+/// A path of the configuration file, which is relative to the file's folder.
+pub(super) fn in_project(settings: &Settings, path: PathBuf) -> PathBuf {
+    settings
+        .project
+        .as_ref()
+        .map_or_else(|| path.clone(), |folder| folder.join(&path))
+}
+
+fn missing(what: &str, flag: &str, variable: &str, key: Option<&str>) -> Failure {
+    let key = key.map_or_else(String::new, |key| {
+        format!(", or `{key}` under [device] in nameplate.toml")
+    });
+    Failure::new(
+        Kind::Usage,
+        "device.missing-input",
+        format!("no {what} was named"),
+    )
+    .hint(format!("name it with {flag}, or {variable}{key}"))
+}
+
+/// A duration flag that must be positive.
+pub(super) fn positive(flag: &str, text: &str) -> Result<Duration, Failure> {
+    let span = duration(flag, text)?;
+    if span.is_zero() {
+        let message = format!("{flag} must be longer than nothing");
+        return Err(Failure::new(Kind::Usage, "time.zero", message));
+    }
+    Ok(span)
+}
+
+/// A duration flag.
+pub(super) fn duration(flag: &str, text: &str) -> Result<Duration, Failure> {
+    let span: Span = text
+        .parse()
+        .map_err(|error: crate::core::time::TimeError| {
+            Failure::new(Kind::Usage, error.code(), format!("{flag}: {error}"))
+        })?;
+    Ok(Duration::from_secs(
+        u64::try_from(span.as_seconds()).unwrap_or(0),
+    ))
+}

@@ -1,0 +1,7 @@
+//! The ledger's databases.
+
+/// SQLite: one file.
+pub mod sqlite;
+
+mod rows;
+mod verify;

@@ -1,0 +1,511 @@
+//! The ledger in one SQLite file: WAL, `synchronous=FULL`, so what is committed survives a power
+//! cut.
+
+use std::cell::Cell;
+use std::fs::{File, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{
+    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+
+use super::{rows, verify};
+use crate::core::ids::CertificateId;
+use crate::core::record::{
+    AuthorityRecord, CertificateRecord, CertificateState, Event, GENESIS, IdentityPurpose, Intent,
+    LedgerCheck, RotationRecord, SerialKey,
+};
+use crate::core::time::UtcTime;
+use crate::ports::ledger::{Confirmation, Filter, Ledger, LedgerError};
+
+/// The schema version this program writes.
+const VERSION: i64 = 1;
+/// How long to wait for another process's transaction.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// An open ledger.
+pub struct SqliteLedger {
+    connection: Connection,
+    path: PathBuf,
+    /// The last event's number and hash, as of this process's last look.
+    head: Cell<(i64, [u8; 32])>,
+}
+
+impl SqliteLedger {
+    /// Opens the ledger, creating it (mode 0600) when it is not there.
+    ///
+    /// # Errors
+    /// `ledger.database`, `ledger.schema`.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        let failed = |why: &dyn std::fmt::Display, retry| LedgerError::Database {
+            path: path.to_owned(),
+            why: why.to_string(),
+            retry,
+        };
+        if !path.exists() {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)
+                .map_err(|e| failed(&e, e.kind() == std::io::ErrorKind::StorageFull))?;
+        }
+        let connection = Connection::open(path).map_err(|e| failed(&e, is_passing(&e)))?;
+        let ledger = Self {
+            connection,
+            path: path.to_owned(),
+            head: Cell::new((0, GENESIS)),
+        };
+        ledger.prepare()?;
+        Ok(ledger)
+    }
+
+    fn prepare(&self) -> Result<(), LedgerError> {
+        let at = |e| self.failed(e);
+        self.connection.busy_timeout(BUSY).map_err(at)?;
+        self.connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .map_err(at)?;
+        self.connection
+            .pragma_update(None, "synchronous", "FULL")
+            .map_err(at)?;
+        self.connection.set_prepared_statement_cache_capacity(64);
+        let transaction = self.begin()?;
+        let version: i64 = transaction
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(at)?;
+        if version > VERSION {
+            return Err(LedgerError::Schema {
+                path: self.path.clone(),
+                found: version,
+                known: VERSION,
+            });
+        }
+        if version < 1 {
+            transaction
+                .execute_batch(include_str!("schema.sql"))
+                .map_err(at)?;
+            transaction
+                .pragma_update(None, "user_version", VERSION)
+                .map_err(at)?;
+        }
+        transaction.commit().map_err(at)
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> LedgerError {
+        LedgerError::Database {
+            path: self.path.clone(),
+            why: error.to_string(),
+            retry: is_passing(&error),
+        }
+    }
+
+    /// Starts a writing transaction: waits for other writers, then sees all they wrote.
+    fn begin(&self) -> Result<Transaction<'_>, LedgerError> {
+        Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
+            .map_err(|e| self.failed(e))
+    }
+
+    /// Runs `work` in one transaction on top of the journal's present head.
+    fn write(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<(), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        let transaction = self.begin()?;
+        let head = transaction
+            .query_row(
+                "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1",
+                [],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()
+            .map_err(|e| self.failed(e))?;
+        self.head.set(head.unwrap_or((0, GENESIS)));
+        work(&transaction)?;
+        transaction.commit().map_err(|e| self.failed(e))
+    }
+
+    /// Appends to the journal, inside [`Self::write`].
+    fn event(
+        &self,
+        now: UtcTime,
+        kind: &str,
+        subject: &str,
+        body: &serde_json::Value,
+    ) -> Result<(), LedgerError> {
+        let (last, previous) = self.head.get();
+        let event = Event {
+            seq: last + 1,
+            at: now,
+            kind: kind.to_owned(),
+            subject: subject.to_owned(),
+            body: body.to_string(),
+        };
+        let hash = event.hash(&previous);
+        self.connection
+            .prepare_cached(
+                "INSERT INTO events (seq, at, kind, subject, body, hash) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![
+                    event.seq,
+                    event.at.unix(),
+                    event.kind,
+                    event.subject,
+                    event.body,
+                    hash
+                ])
+            })
+            .map_err(|e| self.failed(e))?;
+        self.head.set((event.seq, hash));
+        Ok(())
+    }
+
+    fn certificate_event(
+        &self,
+        record: &CertificateRecord,
+        detail: &str,
+    ) -> Result<(), LedgerError> {
+        let mut body = serde_json::json!({
+            "device": record.device,
+            "row": record.digest(),
+        });
+        if let Some(id) = &record.id {
+            body["id"] = id.as_str().into();
+        }
+        if !detail.is_empty() {
+            body["detail"] = detail.into();
+        }
+        let kind = format!("certificate.{}", record.state);
+        self.event(record.updated, &kind, &record.key().event_subject(), &body)
+    }
+
+    fn save(&self, record: &CertificateRecord, detail: &str) -> Result<(), LedgerError> {
+        rows::update(&self.connection, record).map_err(|e| self.failed(e))?;
+        self.certificate_event(record, detail)
+    }
+
+    fn open_intent(&self, key: &SerialKey) -> Result<CertificateRecord, LedgerError> {
+        rows::by_key(&self.connection, key)
+            .map_err(|e| self.failed(e))?
+            .filter(|record| record.state == CertificateState::Intended)
+            .ok_or_else(|| LedgerError::NoIntent(key.event_subject()))
+    }
+
+    fn known(&self, id: &CertificateId) -> Result<CertificateRecord, LedgerError> {
+        self.certificate(id)?
+            .ok_or_else(|| LedgerError::Unknown(id.to_string()))
+    }
+
+    fn conflict(&self, error: rusqlite::Error, record: &CertificateRecord) -> LedgerError {
+        let text = error.to_string();
+        let unique = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
+        if unique && text.contains("certificates.serial") {
+            LedgerError::Serial(crate::core::ids::hex(&record.serial))
+        } else if unique {
+            LedgerError::Live {
+                device: record.device.clone(),
+                purpose: record.purpose,
+            }
+        } else {
+            self.failed(error)
+        }
+    }
+}
+
+/// Whether trying again later may help.
+fn is_passing(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::DiskFull
+                | ErrorCode::SystemIoFailure
+        )
+    )
+}
+
+impl Ledger for SqliteLedger {
+    fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(".lock");
+        let failed = |e: std::io::Error| LedgerError::Database {
+            path: self.path.clone(),
+            why: format!("its lock file: {e}"),
+            retry: e.kind() == std::io::ErrorKind::StorageFull,
+        };
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.with_file_name(name))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(LedgerError::Held(self.path.clone())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
+        self.write(|connection| {
+            let known: Option<String> = connection
+                .query_row(
+                    "SELECT id FROM authorities WHERE name = ?1",
+                    [&authority.name],
+                    |row| row.get(0),
+                )
+                .optional()
+                .map_err(|e| self.failed(e))?;
+            match known {
+                Some(id) if id == authority.certificate.id().as_str() => return Ok(()),
+                Some(_) => return Err(LedgerError::NameTaken(authority.name.clone())),
+                None => {}
+            }
+            connection
+                .execute(
+                    "INSERT INTO authorities (name, id, der, parent, folder, origin, created) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    params![
+                        authority.name,
+                        authority.certificate.id().as_str(),
+                        authority.certificate.der(),
+                        authority.parent.as_ref().map(|id| id.as_str()),
+                        authority.folder.to_string_lossy(),
+                        authority.origin.as_str(),
+                        authority.created.unix(),
+                    ],
+                )
+                .map_err(|e| self.failed(e))?;
+            let body = serde_json::json!({
+                "id": authority.certificate.id(),
+                "row": authority.digest(),
+            });
+            let kind = format!("authority.{}", authority.origin);
+            self.event(authority.created, &kind, &authority.event_subject(), &body)
+        })
+    }
+
+    fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
+        self.connection
+            .prepare_cached(
+                "SELECT name, der, parent, folder, origin, created FROM authorities ORDER BY name",
+            )
+            .and_then(|mut all| all.query_map([], rows::authority)?.collect())
+            .map_err(|e| self.failed(e))
+    }
+
+    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
+        self.write(|connection| {
+            for intent in intents {
+                let record = CertificateRecord::intended(intent, now);
+                rows::insert(connection, &record).map_err(|e| self.conflict(e, &record))?;
+                self.certificate_event(&record, "")?;
+            }
+            Ok(())
+        })
+    }
+
+    fn confirm(&self, confirmations: &[Confirmation], now: UtcTime) -> Result<(), LedgerError> {
+        self.write(|_| {
+            for confirmation in confirmations {
+                let mut record = self.open_intent(&confirmation.key)?;
+                record.id = Some(CertificateId::of_der(&confirmation.der));
+                record.der = Some(confirmation.der.clone());
+                record.state = CertificateState::Issued;
+                record.updated = now;
+                self.save(&record, "")?;
+            }
+            Ok(())
+        })
+    }
+
+    fn abandon(&self, keys: &[SerialKey], now: UtcTime) -> Result<(), LedgerError> {
+        self.write(|_| {
+            for key in keys {
+                let mut record = self.open_intent(key)?;
+                record.state = CertificateState::Abandoned;
+                record.live = false;
+                record.updated = now;
+                self.save(&record, "")?;
+            }
+            Ok(())
+        })
+    }
+
+    fn live(
+        &self,
+        devices: &[&str],
+        purpose: IdentityPurpose,
+    ) -> Result<Vec<CertificateRecord>, LedgerError> {
+        let sql = format!(
+            "SELECT {} FROM certificates WHERE device = ?1 AND purpose = ?2 AND live = 1",
+            rows::COLUMNS
+        );
+        let mut found = Vec::new();
+        for device in devices {
+            let row = self
+                .connection
+                .prepare_cached(&sql)
+                .and_then(|mut one| {
+                    one.query_row(params![device, purpose.as_str()], rows::certificate)
+                        .optional()
+                })
+                .map_err(|e| self.failed(e))?;
+            found.extend(row);
+        }
+        Ok(found)
+    }
+
+    fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
+        let sql = format!("SELECT {} FROM certificates WHERE id = ?1", rows::COLUMNS);
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut one| one.query_row([id.as_str()], rows::certificate).optional())
+            .map_err(|e| self.failed(e))
+    }
+
+    fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError> {
+        let sql = format!(
+            "SELECT {} FROM certificates WHERE (?1 IS NULL OR device = ?1) \
+             AND (?2 IS NULL OR state = ?2) AND (?3 = 0 OR live = 1) ORDER BY row DESC LIMIT ?4",
+            rows::COLUMNS
+        );
+        let limit = filter.limit.map_or(-1, i64::from);
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut all| {
+                all.query_map(
+                    params![
+                        filter.device,
+                        filter.state.map(CertificateState::as_str),
+                        filter.live_only,
+                        limit
+                    ],
+                    rows::certificate,
+                )?
+                .collect()
+            })
+            .map_err(|e| self.failed(e))
+    }
+
+    fn set_state(
+        &self,
+        id: &CertificateId,
+        state: CertificateState,
+        detail: &str,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.write(|_| {
+            let mut record = self.known(id)?;
+            if record.state == state {
+                return Ok(());
+            }
+            record.state = state;
+            record.live &= state == CertificateState::Issued;
+            record.updated = now;
+            self.save(&record, detail)
+        })
+    }
+
+    fn promote(
+        &self,
+        old: &CertificateId,
+        new: &CertificateId,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.write(|_| {
+            let (mut old, mut new) = (self.known(old)?, self.known(new)?);
+            if new.live && !old.live {
+                return Ok(());
+            }
+            if new.state != CertificateState::Issued || new.replaces != old.id {
+                return Err(LedgerError::NoIntent(new.key().event_subject()));
+            }
+            old.live = false;
+            if old.state == CertificateState::Issued {
+                old.state = CertificateState::Superseded;
+            }
+            new.live = true;
+            (old.updated, new.updated) = (now, now);
+            self.save(&old, "replaced by a proved successor")?;
+            self.save(&new, "proved; now the live identity")
+        })
+    }
+
+    fn set_folder(
+        &self,
+        id: &CertificateId,
+        folder: &Path,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.write(|_| {
+            let mut record = self.known(id)?;
+            record.folder = Some(folder.to_owned());
+            record.updated = now;
+            self.save(&record, "moved")
+        })
+    }
+
+    fn rotation(&self, device: &str) -> Result<Option<RotationRecord>, LedgerError> {
+        self.connection
+            .query_row(
+                "SELECT device, old, new, step, started, updated FROM rotations WHERE device = ?1",
+                [device],
+                rows::rotation,
+            )
+            .optional()
+            .map_err(|e| self.failed(e))
+    }
+
+    fn save_rotation(&self, rotation: &RotationRecord) -> Result<(), LedgerError> {
+        self.write(|connection| {
+            connection
+                .execute(
+                    "INSERT INTO rotations (device, old, new, step, started, updated) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (device) DO UPDATE SET \
+                     old = excluded.old, new = excluded.new, step = excluded.step, \
+                     started = excluded.started, updated = excluded.updated",
+                    params![
+                        rotation.device,
+                        rotation.old.as_str(),
+                        rotation.new.as_ref().map(|id| id.as_str()),
+                        rotation.step,
+                        rotation.started.unix(),
+                        rotation.updated.unix(),
+                    ],
+                )
+                .map_err(|e| self.failed(e))?;
+            let body = serde_json::json!({
+                "old": rotation.old,
+                "new": rotation.new,
+                "step": rotation.step,
+            });
+            let subject = format!("rotation:{}", rotation.device);
+            self.event(rotation.updated, "rotation.step", &subject, &body)
+        })
+    }
+
+    fn end_rotation(&self, device: &str, outcome: &str, now: UtcTime) -> Result<(), LedgerError> {
+        self.write(|connection| {
+            let removed = connection
+                .execute("DELETE FROM rotations WHERE device = ?1", [device])
+                .map_err(|e| self.failed(e))?;
+            if removed == 0 {
+                return Ok(());
+            }
+            let body = serde_json::json!({ "outcome": outcome });
+            self.event(now, "rotation.ended", &format!("rotation:{device}"), &body)
+        })
+    }
+
+    fn verify(&self) -> Result<LedgerCheck, LedgerError> {
+        verify::verify(&self.connection).map_err(|e| self.failed(e))
+    }
+}

@@ -1,0 +1,216 @@
+//! The durable record of everything issued. Whatever returns without an error is on the disk.
+
+use std::path::PathBuf;
+
+use crate::core::ids::CertificateId;
+use crate::core::record::{
+    AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
+    RotationRecord, SerialKey,
+};
+use crate::core::time::UtcTime;
+use crate::explain::{Explain, Kind};
+
+/// A certificate that was signed and saved.
+#[derive(Clone, Debug)]
+pub struct Confirmation {
+    /// Issuer and serial number of the intent.
+    pub key: SerialKey,
+    /// The certificate.
+    pub der: Vec<u8>,
+}
+
+/// Which certificates to list. Everything that is `None` or `false` does not narrow.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Of this device.
+    pub device: Option<String>,
+    /// Of this state.
+    pub state: Option<CertificateState>,
+    /// Only live identities.
+    pub live_only: bool,
+    /// At most this many.
+    pub limit: Option<u32>,
+}
+
+/// Writes down what is issued before and after it happens. Batches are one transaction each.
+pub trait Ledger {
+    /// Keeps every other issuing process out until the answer is dropped (or this process dies).
+    /// What another process intended and is still working on must not look like the leftover of a
+    /// dead one.
+    ///
+    /// # Errors
+    /// `ledger.held` when another process holds it.
+    fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError>;
+
+    /// Adds a CA; the same CA again changes nothing.
+    ///
+    /// # Errors
+    /// `ledger.name-taken` when another CA has this name.
+    fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError>;
+
+    /// Every CA, by name.
+    fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError>;
+
+    /// Writes down what is about to be signed.
+    ///
+    /// # Errors
+    /// `ledger.live` when the device has a live identity for this purpose, `ledger.serial` when
+    /// the serial number was used by this CA before. Nothing is written then.
+    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError>;
+
+    /// Turns intents into issued certificates.
+    ///
+    /// # Errors
+    /// `ledger.no-intent` when one was not intended. Nothing is written then.
+    fn confirm(&self, confirmations: &[Confirmation], now: UtcTime) -> Result<(), LedgerError>;
+
+    /// Gives up intents that came to nothing; the devices have no live identity afterwards.
+    fn abandon(&self, keys: &[SerialKey], now: UtcTime) -> Result<(), LedgerError>;
+
+    /// The live identity of each of these devices that has one.
+    fn live(
+        &self,
+        devices: &[&str],
+        purpose: IdentityPurpose,
+    ) -> Result<Vec<CertificateRecord>, LedgerError>;
+
+    /// A certificate by its id.
+    fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError>;
+
+    /// Certificates, newest first.
+    fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError>;
+
+    /// Moves an issued certificate to `state`; `detail` says why, for the journal. States other
+    /// than issued are not live.
+    ///
+    /// # Errors
+    /// `ledger.unknown` when there is no such certificate.
+    fn set_state(
+        &self,
+        id: &CertificateId,
+        state: CertificateState,
+        detail: &str,
+        now: UtcTime,
+    ) -> Result<(), LedgerError>;
+
+    /// Makes `new` the live identity of its device and `old` superseded, at once. Doing it again
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// `ledger.unknown`, `ledger.no-intent` when `new` is not an issued successor of `old`.
+    fn promote(
+        &self,
+        old: &CertificateId,
+        new: &CertificateId,
+        now: UtcTime,
+    ) -> Result<(), LedgerError>;
+
+    /// Where a finished identity's files are now.
+    ///
+    /// # Errors
+    /// `ledger.unknown`.
+    fn set_folder(
+        &self,
+        id: &CertificateId,
+        folder: &std::path::Path,
+        now: UtcTime,
+    ) -> Result<(), LedgerError>;
+
+    /// The rotation under way for this device.
+    fn rotation(&self, device: &str) -> Result<Option<RotationRecord>, LedgerError>;
+
+    /// Saves a rotation's step, and writes it to the journal.
+    fn save_rotation(&self, rotation: &RotationRecord) -> Result<(), LedgerError>;
+
+    /// Ends a rotation: it is done, or given up.
+    fn end_rotation(&self, device: &str, outcome: &str, now: UtcTime) -> Result<(), LedgerError>;
+
+    /// Recomputes the journal's hashes and compares every row with its last event.
+    fn verify(&self) -> Result<LedgerCheck, LedgerError>;
+}
+
+/// The ledger did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database is busy, full, or cannot be read.
+    #[error("the ledger `{path}` cannot be used: {why}")]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// What the database says.
+        why: String,
+        /// Whether trying again may help.
+        retry: bool,
+    },
+    /// Another process issues.
+    #[error("another nameplate process is issuing with the ledger `{0}`")]
+    Held(PathBuf),
+    /// One live identity for each device and purpose.
+    #[error("device `{device}` already has a live {purpose} identity")]
+    Live {
+        /// The device.
+        device: String,
+        /// What for.
+        purpose: IdentityPurpose,
+    },
+    /// A CA's name is in use.
+    #[error("there is another CA named `{0}` in the ledger")]
+    NameTaken(String),
+    /// Not intended before.
+    #[error("the ledger has no open intent for `{0}`")]
+    NoIntent(String),
+    /// Made by a newer nameplate.
+    #[error("the ledger `{path}` has schema version {found}; this nameplate knows {known}")]
+    Schema {
+        /// Its file.
+        path: PathBuf,
+        /// What it says.
+        found: i64,
+        /// What we know.
+        known: i64,
+    },
+    /// Used before by the same CA.
+    #[error("serial number {0} was used by this CA before")]
+    Serial(String),
+    /// Not in the ledger.
+    #[error("certificate `{0}` is not in the ledger")]
+    Unknown(String),
+}
+
+impl Explain for LedgerError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Database { retry: true, .. } | Self::Held(_) => Kind::Unavailable,
+            Self::Database { .. } | Self::Schema { .. } | Self::Unknown(_) => Kind::Input,
+            Self::Live { .. } | Self::NameTaken(_) => Kind::Refused,
+            Self::NoIntent(_) | Self::Serial(_) => Kind::Bug,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Database { .. } => "ledger.database",
+            Self::Held(_) => "ledger.held",
+            Self::Live { .. } => "ledger.live",
+            Self::NameTaken(_) => "ledger.name-taken",
+            Self::NoIntent(_) => "ledger.no-intent",
+            Self::Schema { .. } => "ledger.schema",
+            Self::Serial(_) => "ledger.serial",
+            Self::Unknown(_) => "ledger.unknown",
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Database { retry: true, .. } => {
+                Some("run the same command again; make room first if the disk is full".into())
+            }
+            Self::Held(_) => Some("wait until it is done, then run this again".into()),
+            Self::Live { device, .. } => Some(format!(
+                "see it with `nameplate device show {device}`; \
+                 replace it with `nameplate device rotate {device}`"
+            )),
+            Self::Schema { .. } => Some("use the newer nameplate that wrote it".into()),
+            Self::Unknown(_) => Some("`nameplate device list` shows what is there".into()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Where the registry keeps its entities: JSON under (kind, key), in SQLite or nowhere.
+//!
+//! Every mutation of the registry is one transaction. The database is in WAL mode with
+//! `synchronous=NORMAL`: a killed process loses nothing that was answered; a power cut may lose
+//! the last answers, but never leaves half of one (SQLite "Write-Ahead Logging").
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::explain::{Explain, Kind};
+
+/// `PRAGMA application_id` of our files: the letters `npsb`.
+const APPLICATION_ID: i32 = 0x6e70_7362;
+/// `PRAGMA user_version`: the schema's version.
+const SCHEMA: i32 = 1;
+
+/// Why the entities cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// An entity that is not the JSON it should be.
+    #[error("{kind} `{key}` in the sandbox's state cannot be read: {reason}")]
+    Entity {
+        /// The kind of entity.
+        kind: &'static str,
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file of another program, or of a later version of this one.
+    #[error("`{}` is not a sandbox state that this version reads", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// SQLite.
+    #[error("the sandbox's state cannot be read or written: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+impl Explain for StoreError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Entity { .. } | Self::Foreign { .. } => Kind::Input,
+            Self::Sqlite(_) => Kind::Unavailable,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Entity { .. } => "sandbox.state-entity",
+            Self::Foreign { .. } => "sandbox.state-foreign",
+            Self::Sqlite(_) => "sandbox.state",
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Entity { .. } | Self::Foreign { .. } => {
+                Some("nameplate sandbox reset --yes starts anew".into())
+            }
+            Self::Sqlite(_) => None,
+        }
+    }
+}
+
+/// One entity to write, or to delete when there is no JSON.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) kind: &'static str,
+    pub(super) key: String,
+    pub(super) json: Option<String>,
+}
+
+/// A place to keep entities.
+#[derive(Debug)]
+pub struct Store(Option<Connection>);
+
+impl Store {
+    /// Keeps nothing: the registry lives as long as its process.
+    pub fn memory() -> Self {
+        Self(None)
+    }
+
+    /// Keeps everything in the SQLite file at `path`, which is created when it is not there.
+    ///
+    /// # Errors
+    /// `sandbox.state`, `sandbox.state-foreign`.
+    pub fn durable(path: &Path) -> Result<Self, StoreError> {
+        let connection = Connection::open(path)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
+        let (application, schema): (i32, i32) =
+            (number("application_id")?, number("user_version")?);
+        match (application, schema) {
+            (APPLICATION_ID, SCHEMA) => {}
+            (0, 0) => {
+                connection.execute_batch(
+                    "CREATE TABLE entity (kind TEXT NOT NULL, key TEXT NOT NULL, \
+                     json TEXT NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID",
+                )?;
+                connection.pragma_update(None, "user_version", SCHEMA)?;
+                connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            }
+            _ => {
+                return Err(StoreError::Foreign {
+                    path: path.to_owned(),
+                });
+            }
+        }
+        Ok(Self(Some(connection)))
+    }
+
+    /// Every entity of one kind, as key and JSON.
+    pub(super) fn load(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let Some(connection) = &self.0 else {
+            return Ok(Vec::new());
+        };
+        let mut query = connection.prepare("SELECT key, json FROM entity WHERE kind = ?1")?;
+        let rows = query.query_map([kind], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// All of `writes`, or none.
+    pub(super) fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        let Some(connection) = &mut self.0 else {
+            return Ok(());
+        };
+        let transaction = connection.transaction()?;
+        {
+            let mut put = transaction.prepare_cached(
+                "INSERT INTO entity (kind, key, json) VALUES (?1, ?2, ?3) \
+                 ON CONFLICT (kind, key) DO UPDATE SET json = excluded.json",
+            )?;
+            let mut delete =
+                transaction.prepare_cached("DELETE FROM entity WHERE kind = ?1 AND key = ?2")?;
+            for write in writes {
+                match &write.json {
+                    Some(json) => put.execute((write.kind, &write.key, json))?,
+                    None => delete.execute((write.kind, &write.key))?,
+                };
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+}
