@@ -5,6 +5,8 @@ mod connect;
 mod identity;
 mod preflight;
 mod report;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod settings;
 mod version;
 mod wire;
@@ -33,6 +35,9 @@ struct Cli {
 enum Command {
     Connect(connect::Args),
     Preflight(preflight::Args),
+    #[cfg(feature = "sandbox")]
+    #[command(subcommand)]
+    Sandbox(sandbox::Command),
     Version(version::Args),
 }
 
@@ -50,6 +55,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Connect(args) => output.finish(args.run(&settings)),
         Command::Preflight(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(command) => command.run(&settings, output),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }
