@@ -1,5 +1,6 @@
-//! The tests that run the program as its users do: one binary, one module a verb.
+//! What commands do to the world. One binary: it links once, and its tests run side by side.
 
 mod connect;
 mod device_lab;
 mod preflight;
+mod sandbox_mqtt;
