@@ -16,12 +16,12 @@ fn clock(wall: &str) -> ClockFacts {
     }
 }
 
-fn kernel(synchronised: bool) -> Option<KernelState> {
-    Some(KernelState {
+fn kernel(synchronised: bool) -> KernelState {
+    KernelState {
         synchronised,
         max_error_us: 20_000,
         estimated_error_us: 100,
-    })
+    }
 }
 
 /// A server at stratum 1 that is right at `truth`, asked when our clock says `wall`.
@@ -54,53 +54,49 @@ fn verdict(clock: ClockFacts) -> Verdict {
     })
 }
 
+const NOW: &str = "2026-11-24T12:00:00Z";
+const THREE_HOURS_ON: &str = "2026-11-24T15:00:00Z";
+
+fn with(wall: &str, change: fn(&mut ClockFacts)) -> Verdict {
+    let mut facts = clock(wall);
+    change(&mut facts);
+    verdict(facts)
+}
+
 #[test]
 fn the_clock_is_believed_only_as_far_as_evidence_goes() {
-    let now = "2026-11-24T12:00:00Z";
-    let with = |wall, change: fn(&mut ClockFacts)| {
-        let mut facts = clock(wall);
-        change(&mut facts);
-        verdict(facts)
-    };
     let cases = [
-        ("nothing", with(now, |_| {}), Some("clock.interval")),
+        ("nothing", with(NOW, |_| {}), Some("clock.interval")),
         (
             "unsynchronised",
-            with(now, |c| c.kernel = kernel(false)),
+            with(NOW, |c| c.kernel = Some(kernel(false))),
             Some("clock.interval"),
         ),
-        ("kernel", with(now, |c| c.kernel = kernel(true)), None),
-        ("word", with(now, |c| c.trusted_within_s = Some(60)), None),
+        ("kernel", with(NOW, |c| c.kernel = Some(kernel(true))), None),
+        ("word", with(NOW, |c| c.trusted_within_s = Some(60)), None),
         (
             "1970, whatever the kernel says",
             with("1970-01-02", |c| {
-                c.kernel = kernel(true);
+                c.kernel = Some(kernel(true));
                 c.trusted_within_s = Some(60);
             }),
             Some("clock.floor"),
         ),
         (
             "server",
-            with(now, |c| {
-                c.time_servers = vec![server("2026-11-24T12:00:00Z", "2026-11-24T12:00:00Z")]
-            }),
+            with(NOW, |c| c.time_servers = vec![server(NOW, NOW)]),
             None,
         ),
         (
             "server, three hours off",
-            with(now, |c| {
-                c.time_servers = vec![server("2026-11-24T12:00:00Z", "2026-11-24T15:00:00Z")]
-            }),
+            with(NOW, |c| c.time_servers = vec![server(NOW, THREE_HOURS_ON)]),
             Some("clock.ntp"),
         ),
         (
             "two servers disagree, whatever the kernel says",
-            with(now, |c| {
-                c.kernel = kernel(true);
-                c.time_servers = vec![
-                    server("2026-11-24T12:00:00Z", "2026-11-24T12:00:00Z"),
-                    server("2026-11-24T12:00:00Z", "2026-11-24T15:00:00Z"),
-                ];
+            with(NOW, |c| {
+                c.kernel = Some(kernel(true));
+                c.time_servers = vec![server(NOW, NOW), server(NOW, THREE_HOURS_ON)];
             }),
             Some("clock.ntp"),
         ),
