@@ -31,6 +31,11 @@ pub(super) struct IdentityArgs {
 }
 
 impl IdentityArgs {
+    /// Whether a flag names the chain.
+    pub(super) fn names_chain(&self) -> bool {
+        self.chain.is_some()
+    }
+
     /// The paths; flags for single files go before the folder.
     pub(super) fn paths(&self, settings: &Settings) -> Result<Paths, Failure> {
         let configured = || {

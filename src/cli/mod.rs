@@ -1,9 +1,24 @@
 //! argv → request → flow → report. No decisions are taken here.
 
 mod args;
+#[cfg(feature = "operator")]
+mod args_issue;
+#[cfg(feature = "operator")]
+mod args_template;
+#[cfg(feature = "operator")]
+mod ca;
 mod connect;
+#[cfg(feature = "operator")]
+mod device;
 mod identity;
+#[cfg(feature = "operator")]
+mod init;
+#[cfg(feature = "operator")]
+mod ledger;
+mod preflight;
 mod report;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod settings;
 mod version;
 mod wire;
@@ -30,7 +45,22 @@ struct Cli {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Ca(ca::Command),
     Connect(connect::Args),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Device(device::Command),
+    #[cfg(feature = "operator")]
+    Init(init::Args),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+    Preflight(preflight::Args),
+    #[cfg(feature = "sandbox")]
+    #[command(subcommand)]
+    Sandbox(sandbox::Command),
     Version(version::Args),
 }
 
@@ -46,7 +76,18 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(failure) => return output.fail(&failure),
     };
     match cli.command {
+        #[cfg(feature = "operator")]
+        Command::Ca(command) => command.run(&settings, output),
         Command::Connect(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "operator")]
+        Command::Device(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Init(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "operator")]
+        Command::Ledger(command) => command.run(&settings, output),
+        Command::Preflight(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(command) => command.run(&settings, output),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }

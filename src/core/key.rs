@@ -217,8 +217,8 @@ impl PrivateKey {
         Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))
     }
 
-    /// One `ENCRYPTED PRIVATE KEY` block: PBES2 with scrypt (N = 2^15, r = 8, p = 1) and
-    /// AES-256-CBC, as OpenSSL reads it. `salt` and `iv` must be fresh random bytes.
+    /// One `ENCRYPTED PRIVATE KEY` block: PBES2 with scrypt (N = 2^14, r = 8, p = 1) and
+    /// AES-256-CBC, as OpenSSL reads it: its memory limit of 32 MiB is below what N = 2^15 takes. `salt` and `iv` must be fresh random bytes.
     ///
     /// # Errors
     /// `key.encrypt` when the key is not PKCS#8.
@@ -229,7 +229,7 @@ impl PrivateKey {
         iv: [u8; 16],
     ) -> Result<String, KeyError> {
         let failed = |e: &dyn fmt::Display| KeyError::Encrypt(e.to_string());
-        let cost = scrypt::Params::new(15, 8, 1).map_err(|e| failed(&e))?;
+        let cost = scrypt::Params::new(14, 8, 1).map_err(|e| failed(&e))?;
         let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
             .map_err(|e| failed(&e))?;
         let info = PrivateKeyInfoRef::from_der(&self.pkcs8).map_err(|e| failed(&e))?;

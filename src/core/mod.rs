@@ -15,19 +15,31 @@ pub mod draft;
 pub mod endpoint;
 /// One result of a linter, audit or advisor.
 pub mod finding;
+/// Whether a draft will pass its provisioning template.
+#[cfg(feature = "sandbox")]
+pub mod fit;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
+/// May a certificate connect, must it be provisioned first, or is it refused?
+#[cfg(feature = "sandbox")]
+pub mod jitp;
 /// JSON read strictly.
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
+/// From when to when a certificate is valid.
+pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// Subjects with placeholders.
+pub mod pattern;
 /// PEM in, PEM out.
 pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// The checks before the first connect: facts in, verdict out.
+pub mod preflight;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;

@@ -38,33 +38,33 @@ impl Files for Disk {
     }
 
     fn write_new(&self, path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), FileError> {
-        let mut file = create_new(path, secrecy).map_err(|source| match source.kind() {
+        let failed = |source: io::Error| match source.kind() {
             ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
             _ => FileError::Write {
                 path: path.to_owned(),
                 source,
             },
-        })?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        written.and_then(|()| sync_parent(path)).map_err(|source| {
-            let _ = fs::remove_file(path);
-            FileError::Write {
-                path: path.to_owned(),
-                source,
-            }
+        };
+        if self.exists(path) {
+            return Err(FileError::Exists(path.to_owned()));
+        }
+        // Written beside and moved, so that a process killed here leaves no half a file.
+        let temporary = temporary_beside(path);
+        let go = || -> io::Result<()> {
+            write_temporary(&temporary, bytes, secrecy)?;
+            rename_new(&temporary, path)?;
+            sync_parent(path)
+        };
+        go().map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            failed(source)
         })
     }
 
     fn replace(&self, path: &Path, bytes: &[u8], secrecy: Secrecy) -> Result<(), FileError> {
         let temporary = temporary_beside(path);
         let go = || -> io::Result<()> {
-            match fs::remove_file(&temporary) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file = create_new(&temporary, secrecy)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
+            write_temporary(&temporary, bytes, secrecy)?;
             fs::rename(&temporary, path)?;
             sync_parent(path)
         };
@@ -96,6 +96,28 @@ impl Files for Disk {
         fs::metadata(path)
             .ok()
             .map(|meta| meta.permissions().mode() & 0o7777)
+    }
+}
+
+fn write_temporary(path: &Path, bytes: &[u8], secrecy: Secrecy) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = create_new(path, secrecy)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Renames without replacing: RENAME_NOREPLACE, or a hard link where a file system lacks it.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        }
+        other => Ok(other?),
     }
 }
 

@@ -7,7 +7,8 @@
     reason = "adjtimex(2) exists only in libc; it is called read-only on a local struct"
 )]
 
-use crate::ports::{KernelClock, KernelState};
+use crate::core::preflight::KernelState;
+use crate::ports::KernelClock;
 
 /// The running kernel.
 #[derive(Clone, Copy, Debug, Default)]

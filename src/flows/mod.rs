@@ -1,6 +1,23 @@
 //! One file per verb that must order two or more effects: a straight top-to-bottom function.
 
+/// `ca create`.
+#[cfg(feature = "operator")]
+pub mod ca_create;
+/// `ca import`.
+#[cfg(feature = "operator")]
+pub mod ca_import;
 /// The first connect that knows JITP.
 pub mod connect;
+/// `device issue`.
+#[cfg(feature = "operator")]
+pub mod device_issue;
 /// A device's identity, read from its files.
 pub mod identity;
+/// `init`.
+#[cfg(feature = "operator")]
+pub mod init;
+/// A CA that is ready to sign.
+#[cfg(feature = "operator")]
+pub mod issuer;
+/// Gathers what the checks before the first connect need.
+pub mod preflight;

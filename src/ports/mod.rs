@@ -18,4 +18,4 @@ pub use dial::{Channel, Dial, DialError, Identity, Received, ServerSeen, Step, T
 pub use entropy::Entropy;
 pub use files::{FileError, Files};
 pub use keys::{Keygen, SignError, Signer};
-pub use time_source::{Answered, KernelClock, KernelState, Question, TimeSource, Unanswered};
+pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};

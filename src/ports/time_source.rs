@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Clock;
 use crate::core::endpoint::Endpoint;
+use crate::core::preflight::KernelState;
 
 /// Asks time servers over UDP.
 pub trait TimeSource {
@@ -58,15 +59,4 @@ pub enum Unanswered {
 pub trait KernelClock {
     /// `None` where the kernel does not say.
     fn state(&self) -> Option<KernelState>;
-}
-
-/// adjtimex(2), read only.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Deserialize, serde::Serialize)]
-pub struct KernelState {
-    /// Whether some daemon keeps the clock right.
-    pub synchronised: bool,
-    /// The kernel's bound on the clock's error, in microseconds.
-    pub max_error_us: i64,
-    /// Its estimate of the error, in microseconds.
-    pub estimated_error_us: i64,
 }

@@ -1,5 +1,11 @@
 //! Which adapters a command runs on: the only place that names them together.
 
+/// What issuing acts through.
+#[cfg(feature = "operator")]
+pub(super) mod factory;
+/// A sandbox on this machine.
+#[cfg(feature = "sandbox")]
+pub(super) mod sandbox;
 /// The control plane that the settings point at.
 #[cfg(feature = "operator")]
 pub(super) mod target;

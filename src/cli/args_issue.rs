@@ -1,0 +1,351 @@
+//! Flags that issuing commands share: the CA and its passphrase, the window, the key.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use zeroize::Zeroizing;
+
+use super::settings::Settings;
+use super::wire::factory::{Factory, signer_of};
+use crate::core::cert::Certificate;
+use crate::core::key::KeyAlgorithm;
+use crate::core::lifetime::{Lifetime, OnCaExpiry};
+use crate::core::record::AuthorityRecord;
+use crate::core::time::Span;
+use crate::explain::{Failure, Kind};
+use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, read_key};
+use crate::flows::issuer::Issuer;
+use crate::ports::ledger::Ledger;
+use crate::ports::{Files, Signer};
+
+/// Where a CA key's passphrase comes from. Never argv.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub(super) struct PassphraseArgs {
+    /// A file that holds the CA key's passphrase [config: issue.passphrase_file]
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_PASSPHRASE_FILE")]
+    pub(super) passphrase_file: Option<PathBuf>,
+    /// An open file descriptor to read the passphrase from
+    #[arg(long, value_name = "N", conflicts_with = "passphrase_file")]
+    pub(super) passphrase_fd: Option<u32>,
+}
+
+/// A secret that is cleared when dropped.
+pub(super) type Secret = Zeroizing<Vec<u8>>;
+
+/// The most bytes of a passphrase.
+const MAX_PASSPHRASE: u64 = 4_096;
+
+impl PassphraseArgs {
+    /// The passphrase, if it is given anywhere; asks when stdin is a terminal.
+    pub(super) fn resolve(
+        &self,
+        settings: &Settings,
+        files: &dyn Files,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Secret>, Failure> {
+        let configured = || {
+            let path = settings.file.issue.passphrase_file.as_ref()?;
+            Some(
+                settings
+                    .project
+                    .as_ref()
+                    .map_or(path.clone(), |p| p.join(path)),
+            )
+        };
+        let path = self
+            .passphrase_fd
+            .map(|fd| PathBuf::from(format!("/dev/fd/{fd}")))
+            .or_else(|| self.passphrase_file.clone())
+            .or_else(configured);
+        match path {
+            Some(path) => passphrase_from(files, &path).map(Some),
+            None if std::io::stdin().is_terminal() => ask_passphrase(ask).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// What to ask for on a terminal.
+pub(super) struct Ask<'a> {
+    /// `CA "factory"`.
+    pub(super) what: &'a str,
+    /// A new passphrase is asked for twice.
+    pub(super) new: bool,
+}
+
+fn passphrase_from(files: &dyn Files, path: &Path) -> Result<Secret, Failure> {
+    let mut text = files.read(path, MAX_PASSPHRASE)?;
+    while text.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        text.pop();
+    }
+    if text.is_empty() {
+        let message = format!("the passphrase in `{}` is empty", path.display());
+        return Err(Failure::new(Kind::Input, "passphrase.empty", message));
+    }
+    Ok(text)
+}
+
+fn ask_passphrase(ask: &Ask<'_>) -> Result<Secret, Failure> {
+    let first = ask_once(&format!("Passphrase for {}: ", ask.what))?;
+    if ask.new && ask_once("The same again: ")? != first {
+        let message = "the two passphrases differ";
+        return Err(Failure::new(Kind::Input, "passphrase.differs", message));
+    }
+    if first.is_empty() {
+        return Err(Failure::new(
+            Kind::Input,
+            "passphrase.empty",
+            "the passphrase is empty",
+        ));
+    }
+    Ok(first)
+}
+
+/// Reads one line from stdin, a terminal, with the echo off.
+fn ask_once(prompt: &str) -> Result<Secret, Failure> {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let failed = |e: &dyn std::fmt::Display| {
+        let message = "the passphrase cannot be read from the terminal";
+        Failure::new(Kind::Input, "passphrase.terminal", message).because(e)
+    };
+    let stdin = std::io::stdin();
+    let before = tcgetattr(&stdin).map_err(|e| failed(&e))?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    let _ = write!(std::io::stderr(), "{prompt}");
+    tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(|e| failed(&e))?;
+    let mut line = Zeroizing::new(Vec::with_capacity(256));
+    let read = stdin.lock().read_until(b'\n', &mut line);
+    let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
+    let _ = writeln!(std::io::stderr());
+    read.map_err(|e| failed(&e))?;
+    while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+        line.pop();
+    }
+    Ok(line)
+}
+
+/// Which CA signs.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct CaArgs {
+    /// The CA that signs [config: issue.ca] [default: the only one that has no CA below it]
+    #[arg(long, value_name = "NAME", env = "NAMEPLATE_CA")]
+    pub(super) ca: Option<String>,
+    #[command(flatten)]
+    pub(super) passphrase: PassphraseArgs,
+}
+
+/// A CA with its key opened.
+pub(super) struct CaHandle {
+    pub(super) name: String,
+    /// This CA first, then those above it, up to the root when it is known.
+    pub(super) chain: Vec<Certificate>,
+    pub(super) signer: Box<dyn Signer>,
+}
+
+impl CaHandle {
+    /// As flows take it.
+    pub(super) fn issuer(&self) -> Issuer<'_> {
+        Issuer {
+            name: &self.name,
+            chain: &self.chain,
+            signer: &*self.signer,
+        }
+    }
+
+    /// The CA's own certificate.
+    pub(super) fn certificate(&self) -> &Certificate {
+        &self.chain[0]
+    }
+}
+
+impl CaArgs {
+    /// Opens the CA named by flag, environment or configuration.
+    pub(super) fn load(&self, settings: &Settings, factory: &Factory) -> Result<CaHandle, Failure> {
+        let named = self.ca.as_ref().or(settings.file.issue.ca.as_ref());
+        let name = match named {
+            Some(name) => name.clone(),
+            None => only_ca(factory)?,
+        };
+        load_ca(&name, &self.passphrase, (settings, factory))
+    }
+}
+
+/// The one CA that has no other below it: what signs devices when nobody says otherwise.
+fn only_ca(factory: &Factory) -> Result<String, Failure> {
+    let all = factory.ledger.authorities()?;
+    let is_parent = |ca: &AuthorityRecord| {
+        all.iter()
+            .any(|other| other.parent.as_ref() == Some(ca.certificate.id()))
+    };
+    let lowest: Vec<&AuthorityRecord> = all.iter().filter(|ca| !is_parent(ca)).collect();
+    match lowest[..] {
+        [one] => Ok(one.name.clone()),
+        [] => Err(
+            Failure::new(Kind::Input, "ca.none", "there is no CA in this project")
+                .hint("make one with `nameplate ca create NAME`"),
+        ),
+        _ => {
+            let names: Vec<String> = lowest.iter().map(|ca| format!("`{}`", ca.name)).collect();
+            let message = format!("several CAs could sign: {}", names.join(", "));
+            Err(Failure::new(Kind::Input, "ca.ambiguous", message)
+                .hint("name one with --ca, NAMEPLATE_CA, or issue.ca in nameplate.toml"))
+        }
+    }
+}
+
+/// Opens one CA: certificate, chain and key, checked against each other.
+pub(super) fn load_ca(
+    name: &str,
+    passphrase: &PassphraseArgs,
+    (settings, factory): (&Settings, &Factory),
+) -> Result<CaHandle, Failure> {
+    let chain = ca_chain(name, (settings, factory))?;
+    let folder = settings.ca_dir()?.join(name);
+    let key_path = folder.join(KEY);
+    let text = factory
+        .files
+        .read(&key_path, crate::core::pem::MAX_BYTES as u64)?;
+    let encrypted = text.windows(9).any(|window| window == b"ENCRYPTED");
+    let secret = if encrypted {
+        let what = format!("CA `{name}`");
+        let ask = Ask {
+            what: &what,
+            new: false,
+        };
+        passphrase.resolve(settings, &factory.files, &ask)?
+    } else {
+        None
+    };
+    let key = read_key(&factory.files, &key_path, secret.as_ref().map(|s| &s[..]))?;
+    let handle = CaHandle {
+        name: name.to_owned(),
+        chain,
+        signer: signer_of(&key)?,
+    };
+    handle.issuer().view()?;
+    Ok(handle)
+}
+
+/// A CA's certificate and those above it, from its folder.
+pub(super) fn ca_chain(
+    name: &str,
+    (settings, factory): (&Settings, &Factory),
+) -> Result<Vec<Certificate>, Failure> {
+    let folder = settings.ca_dir()?.join(name);
+    let known = factory.ledger.authorities()?;
+    let record = known.iter().find(|ca| ca.name == name).ok_or_else(|| {
+        Failure::new(
+            Kind::Input,
+            "ca.unknown",
+            format!("there is no CA `{name}` in the ledger"),
+        )
+        .hint("`nameplate ca list` shows them; `nameplate ca create` makes one")
+    })?;
+    let read = |file| -> Result<Vec<Certificate>, Failure> {
+        let path = folder.join(file);
+        let text = factory
+            .files
+            .read(&path, crate::core::pem::MAX_BYTES as u64)?;
+        Certificate::all_from_pem(&text).map_err(|error| {
+            let failure = Failure::from(error);
+            let message = format!("`{}` cannot be used: {}", path.display(), failure.message);
+            Failure { message, ..failure }
+        })
+    };
+    let own = read(CERTIFICATE)?.swap_remove(0);
+    if own.id() != record.certificate.id() {
+        let message = format!(
+            "`{}` is not the certificate in the ledger",
+            folder.join(CERTIFICATE).display()
+        );
+        return Err(Failure::new(Kind::Input, "ca.certificate-changed", message)
+            .hint("put the CA's own cert.pem back, or import the new CA under another name"));
+    }
+    let mut chain = vec![own];
+    if factory.files.exists(&folder.join(CHAIN)) {
+        chain.extend(read(CHAIN)?.into_iter().skip(1));
+    }
+    Ok(chain)
+}
+
+/// From when to when.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct LifetimeArgs {
+    /// First valid second: RFC 3339, a date, or relative (+1d, -1h) [default: one hour ago]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(super) not_before: Option<String>,
+    /// Last valid second: RFC 3339, a date, or relative (+90d)
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_hyphen_values = true,
+        conflicts_with = "days"
+    )]
+    pub(super) not_after: Option<String>,
+    /// Length in days of 86 400 seconds, from --not-before or from now
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=2_921_000))]
+    pub(super) days: Option<u32>,
+    /// What to do when the CA ends first
+    #[arg(long, value_enum, default_value_t = OnCaExpiryArg::Fail, value_name = "WHAT")]
+    pub(super) on_ca_expiry: OnCaExpiryArg,
+}
+
+/// What to do with a certificate that would outlive its CA.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum OnCaExpiryArg {
+    /// Refuse
+    Fail,
+    /// Cut it to the CA's last second
+    Clamp,
+}
+
+impl LifetimeArgs {
+    /// With `default` as the length when nothing else is said.
+    pub(super) fn lifetime(&self, settings: &Settings, default: Span) -> Result<Lifetime, Failure> {
+        let backdate = match &settings.file.issue.backdate {
+            Some(text) => text.parse()?,
+            None => Span::seconds(3_600),
+        };
+        Ok(Lifetime {
+            not_before: self.not_before.clone(),
+            not_after: self.not_after.clone(),
+            span: self
+                .days
+                .map_or(default, |days| Span::days(i64::from(days))),
+            backdate,
+            on_ca_expiry: match self.on_ca_expiry {
+                OnCaExpiryArg::Fail => OnCaExpiry::Fail,
+                OnCaExpiryArg::Clamp => OnCaExpiry::Clamp,
+            },
+        })
+    }
+
+    /// With the configured length of a device's certificate, or 365 days.
+    pub(super) fn for_device(&self, settings: &Settings) -> Result<Lifetime, Failure> {
+        let default = match &settings.file.issue.validity {
+            Some(text) => text.parse()?,
+            None => Span::days(365),
+        };
+        self.lifetime(settings, default)
+    }
+}
+
+/// The curve of a new key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(super) enum Curve {
+    /// NIST P-256
+    P256,
+    /// NIST P-384
+    P384,
+}
+
+impl From<Curve> for KeyAlgorithm {
+    fn from(curve: Curve) -> Self {
+        match curve {
+            Curve::P256 => Self::EcP256,
+            Curve::P384 => Self::EcP384,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `ca create`
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::super::args_issue::{Ask, Curve, LifetimeArgs, PassphraseArgs, load_ca};
+use super::super::report::Report;
+use super::super::settings::Settings;
+use super::super::wire::factory::{Factory, signer_of};
+use super::view::{CaView, check_name};
+use crate::core::subject::Subject;
+use crate::core::time::Span;
+use crate::explain::{Failure, Kind};
+use crate::flows::ca_create::{CaCreate, PASSPHRASE_HINT, Request};
+use crate::ports::Clock;
+
+/// Make a root or an intermediate CA
+///
+/// Writes key.pem (mode 0600, encrypted), cert.pem and chain.pem into ca/NAME. A root is valid for
+/// 3650 days and may have one CA level below it; an intermediate (--parent) for 1825 days and none.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Name in this project; also the folder's name
+    name: String,
+    /// Make an intermediate below this CA [default: make a root]
+    #[arg(long, value_name = "CA")]
+    parent: Option<String>,
+    /// Subject [default: CN=NAME]
+    #[arg(long, value_name = "DN")]
+    subject: Option<String>,
+    #[command(flatten)]
+    lifetime: LifetimeArgs,
+    /// How many CA levels may follow below [default: 1 for a root, 0 for an intermediate]
+    #[arg(long, value_name = "N")]
+    path_len: Option<u8>,
+    /// Curve of the new key
+    #[arg(long, value_enum, default_value_t = Curve::P256)]
+    curve: Curve,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+    /// A file that holds the parent key's passphrase [default: the same passphrase]
+    #[arg(long, value_name = "FILE", requires = "parent")]
+    parent_passphrase_file: Option<PathBuf>,
+    /// Leave the new key unencrypted
+    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    unencrypted: bool,
+}
+
+/// What was made.
+#[derive(serde::Serialize)]
+pub(super) struct Created {
+    #[serde(flatten)]
+    ca: CaView,
+    encrypted: bool,
+    finished_earlier_run: bool,
+    #[serde(skip)]
+    name: String,
+}
+
+impl Args {
+    pub(super) fn run(self, settings: &Settings) -> Result<Created, Failure> {
+        check_name(&self.name)?;
+        let factory = Factory::open(settings)?;
+        let default_subject = format!("CN={}", self.name);
+        let subject: Subject = self
+            .subject
+            .as_deref()
+            .unwrap_or(&default_subject)
+            .parse()?;
+        let secret = self.secret(settings, &factory)?;
+        let parent_passphrase = match &self.parent_passphrase_file {
+            Some(path) => PassphraseArgs {
+                passphrase_file: Some(path.clone()),
+                passphrase_fd: None,
+            },
+            None => self.passphrase.clone(),
+        };
+        let parent = self
+            .parent
+            .as_ref()
+            .map(|name| load_ca(name, &parent_passphrase, (settings, &factory)))
+            .transpose()?;
+        let (span, path_len) = match parent {
+            None => (Span::days(3_650), self.path_len.unwrap_or(1)),
+            Some(_) => (Span::days(1_825), self.path_len.unwrap_or(0)),
+        };
+        let request = Request {
+            name: &self.name,
+            folder: settings.ca_dir()?.join(&self.name),
+            subject,
+            lifetime: self.lifetime.lifetime(settings, span)?,
+            path_len: Some(path_len),
+            algorithm: self.curve.into(),
+            passphrase: secret.as_ref().map(|secret| &secret[..]),
+            parent: parent.as_ref().map(|ca| ca.issuer()),
+        };
+        let flow = CaCreate {
+            clock: &factory.clock,
+            entropy: &factory.entropy,
+            files: &factory.files,
+            keygen: &factory.keygen,
+            ledger: &factory.ledger,
+            signer_of: &signer_of,
+        };
+        let created = flow.run(&request)?;
+        Ok(Created {
+            ca: CaView::new(&created.authority, factory.clock.now()),
+            encrypted: secret.is_some(),
+            finished_earlier_run: created.finished,
+            name: self.name,
+        })
+    }
+
+    fn secret(
+        &self,
+        settings: &Settings,
+        factory: &Factory,
+    ) -> Result<Option<super::super::args_issue::Secret>, Failure> {
+        if self.unencrypted {
+            return Ok(None);
+        }
+        let what = format!("the new CA `{}`", self.name);
+        let ask = Ask {
+            what: &what,
+            new: true,
+        };
+        let secret = self.passphrase.resolve(settings, &factory.files, &ask)?;
+        if secret.is_none() {
+            let message = "the new CA's key is to be encrypted, and no passphrase was given";
+            return Err(Failure::new(Kind::Input, "ca.passphrase-missing", message)
+                .hint(format!("{PASSPHRASE_HINT}; or pass --unencrypted")));
+        }
+        Ok(secret)
+    }
+}
+
+impl Report for Created {}
+
+impl fmt::Display for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.finished_earlier_run {
+            "finished what an earlier run began: "
+        } else {
+            ""
+        };
+        let rest = if self.encrypted {
+            "encrypted"
+        } else {
+            "NOT encrypted at rest"
+        };
+        writeln!(f, "{how}CA {} made; its key is {rest}", self.name)?;
+        self.ca.fmt(f)
+    }
+}

@@ -1,0 +1,45 @@
+//! `ca list`
+
+use std::fmt;
+
+use super::super::report::Report;
+use super::super::settings::Settings;
+use super::super::wire::factory::Factory;
+use super::view::CaView;
+use crate::explain::Failure;
+use crate::ports::Clock;
+use crate::ports::ledger::Ledger;
+
+/// List the project's CAs with their windows
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {}
+
+/// Every CA.
+#[derive(serde::Serialize)]
+pub(super) struct Listed {
+    cas: Vec<CaView>,
+}
+
+impl Args {
+    pub(super) fn run(self, settings: &Settings) -> Result<Listed, Failure> {
+        let factory = Factory::open(settings)?;
+        let now = factory.clock.now();
+        let all = factory.ledger.authorities()?;
+        Ok(Listed {
+            cas: all.iter().map(|ca| CaView::new(ca, now)).collect(),
+        })
+    }
+}
+
+impl Report for Listed {}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.cas.is_empty() {
+            return f.write_str("no CAs; make one with `nameplate ca create NAME`");
+        }
+        self.cas
+            .iter()
+            .try_for_each(|ca| writeln!(f, "{}", ca.line()))
+    }
+}

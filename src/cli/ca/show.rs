@@ -1,0 +1,56 @@
+//! `ca show`
+
+use std::fmt;
+
+use super::super::report::Report;
+use super::super::settings::Settings;
+use super::super::wire::factory::Factory;
+use super::view::CaView;
+use crate::explain::{Failure, Kind};
+use crate::ports::Clock;
+use crate::ports::ledger::Ledger;
+
+/// Show one CA
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// The CA's name
+    name: String,
+    /// Print only the certificate, PEM
+    #[arg(long)]
+    pem: bool,
+}
+
+/// One CA.
+#[derive(serde::Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    ca: CaView,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Args {
+    pub(super) fn run(self, settings: &Settings) -> Result<Shown, Failure> {
+        let factory = Factory::open(settings)?;
+        let all = factory.ledger.authorities()?;
+        let record = all.iter().find(|ca| ca.name == self.name).ok_or_else(|| {
+            let message = format!("there is no CA `{}` in the ledger", self.name);
+            Failure::new(Kind::Input, "ca.unknown", message).hint("`nameplate ca list` shows them")
+        })?;
+        let ca = CaView::new(record, factory.clock.now());
+        let text = if self.pem {
+            record.certificate.to_pem()
+        } else {
+            format!("CA {}\n{ca}", self.name)
+        };
+        Ok(Shown { ca, text })
+    }
+}
+
+impl Report for Shown {}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,108 @@
+//! How a CA is shown.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::super::wire::factory::shown;
+use crate::core::ids::CertificateId;
+use crate::core::key::KeyAlgorithm;
+use crate::core::record::{AuthorityRecord, Origin};
+use crate::core::subject::Subject;
+use crate::core::time::{UtcTime, Validity};
+use crate::explain::{Failure, Kind};
+
+/// A CA's name: it becomes a folder.
+pub(super) fn check_name(name: &str) -> Result<(), Failure> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.') {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` is not a CA name: 1 to 64 letters, digits, `.`, `_` or `-`, not starting with `.`"
+    );
+    Err(Failure::new(Kind::Input, "name.invalid", message))
+}
+
+/// One CA.
+#[derive(serde::Serialize)]
+pub(super) struct CaView {
+    name: String,
+    id: CertificateId,
+    subject: Subject,
+    issuer: Subject,
+    serial: String,
+    not_before: UtcTime,
+    not_after: UtcTime,
+    remaining_seconds: i64,
+    path_len: Option<u32>,
+    key: KeyAlgorithm,
+    parent: Option<CertificateId>,
+    origin: Origin,
+    folder: PathBuf,
+    certificate_pem: String,
+    #[serde(skip)]
+    now: UtcTime,
+}
+
+impl CaView {
+    pub(super) fn new(record: &AuthorityRecord, now: UtcTime) -> Self {
+        let certificate = &record.certificate;
+        Self {
+            name: record.name.clone(),
+            id: certificate.id().clone(),
+            subject: certificate.subject.clone(),
+            issuer: certificate.issuer.clone(),
+            serial: certificate.serial_hex(),
+            not_before: certificate.validity.not_before,
+            not_after: certificate.validity.not_after,
+            remaining_seconds: certificate.validity.not_after.since(now).as_seconds(),
+            path_len: certificate.path_len,
+            key: certificate.key_algorithm(),
+            parent: record.parent.clone(),
+            origin: record.origin,
+            folder: shown(&record.folder),
+            certificate_pem: certificate.to_pem(),
+            now,
+        }
+    }
+
+    /// One line for a list.
+    pub(super) fn line(&self) -> String {
+        let window = Validity {
+            not_before: self.not_before,
+            not_after: self.not_after,
+        };
+        format!(
+            "{}  {}  {}\n  {}\n  {}",
+            self.name,
+            self.id.short(),
+            self.subject,
+            window.describe(self.now),
+            self.folder.display()
+        )
+    }
+}
+
+impl fmt::Display for CaView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let window = Validity {
+            not_before: self.not_before,
+            not_after: self.not_after,
+        };
+        let path_len = self
+            .path_len
+            .map_or("any number of".to_owned(), |n| n.to_string());
+        writeln!(f, "subject   {}", self.subject)?;
+        if self.issuer == self.subject {
+            writeln!(f, "issuer    itself (a root)")?;
+        } else {
+            writeln!(f, "issuer    {}", self.issuer)?;
+        }
+        writeln!(f, "valid     {}", window.describe(self.now))?;
+        writeln!(f, "below it  {path_len} CAs, then devices")?;
+        writeln!(f, "key       {}", self.key)?;
+        writeln!(f, "serial    {}", self.serial)?;
+        writeln!(f, "id        {}", self.id)?;
+        write!(f, "folder    {} ({})", self.folder.display(), self.origin)
+    }
+}

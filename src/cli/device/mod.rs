@@ -1,0 +1,29 @@
+//! `device …`
+
+mod issue;
+mod list;
+mod show;
+mod view;
+
+use std::process::ExitCode;
+
+use super::report::Output;
+use super::settings::Settings;
+
+/// Issue device identities and look at them
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    Issue(issue::Args),
+    List(list::Args),
+    Show(show::Args),
+}
+
+impl Command {
+    pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
+        match self {
+            Self::Issue(args) => output.finish(args.run(settings)),
+            Self::List(args) => output.finish(args.run(settings)),
+            Self::Show(args) => output.finish(args.run(settings)),
+        }
+    }
+}

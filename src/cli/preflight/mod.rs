@@ -1,0 +1,231 @@
+//! `preflight`
+
+mod picture;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::identity::{EndpointArgs, IdentityArgs, positive};
+use super::report::Report;
+use super::settings::Settings;
+use super::wire_device::Machine;
+use crate::core::endpoint::Endpoint;
+use crate::core::preflight::{Answer, Check, Facts, Status, Verdict, judge};
+use crate::core::time::{Span, UtcTime};
+use crate::explain::{Explain, Failure, Kind};
+use crate::flows::preflight::Request;
+use crate::ports::{Clock, Files};
+
+/// The most of a facts file that is read.
+const MAX_FACTS_BYTES: u64 = 4 << 20;
+
+/// Check clock, identity, chain and server before the first connect
+///
+/// Exit code 0: ready. 1: something must be mended. 4: it cannot be told, because the clock is not
+/// right or the network was in the way.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    /// The CAs that the device's certificate must lead to, PEM [default: ca.pem in the folder]
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_CA")]
+    ca: Option<PathBuf>,
+    #[command(flatten)]
+    endpoint: EndpointArgs,
+    /// A time server to ask; may be given several times [config: device.ntp]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "NAMEPLATE_NTP",
+        value_delimiter = ','
+    )]
+    ntp: Vec<String>,
+    /// Ask no time server
+    #[arg(long, conflicts_with = "ntp")]
+    no_ntp: bool,
+    /// Use no network at all: neither time servers nor the endpoint
+    #[arg(long)]
+    offline: bool,
+    /// Take the clock as right to within this much, though nothing confirms it
+    #[arg(long, value_name = "SPAN")]
+    trust_clock: Option<String>,
+    /// The time is not before this [default: the date of this program's build]
+    #[arg(long, value_name = "TIME", env = "NAMEPLATE_TIME_FLOOR")]
+    time_floor: Option<String>,
+    /// Warn when a validity window ends within this long [default: 1d]
+    #[arg(long, value_name = "SPAN")]
+    margin: Option<String>,
+    /// Judge the facts of a `preflight --format json` kept earlier; `-` is stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "cert", "chain", "key", "ca"])]
+    facts: Option<PathBuf>,
+    /// The most that each exchange with a server may take
+    #[arg(long, value_name = "SPAN", default_value = "5s")]
+    timeout: String,
+}
+
+/// The facts and what they come to.
+#[derive(serde::Serialize)]
+pub(super) struct Preflight {
+    verdict: Verdict,
+    facts: Facts,
+}
+
+/// A saved report holds the facts under this key; a bare facts object is taken too.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Saved {
+    Report { facts: Facts },
+    Bare(Facts),
+}
+
+impl Args {
+    pub(super) fn run(self, settings: &Settings) -> Result<Preflight, Failure> {
+        let machine = Machine::default();
+        let margin = self
+            .margin
+            .as_deref()
+            .map(|text| span("--margin", text))
+            .transpose()?;
+        let facts = if let Some(path) = &self.facts {
+            let kept = replay(&machine, path)?;
+            Facts {
+                margin_s: margin.map_or(kept.margin_s, Span::as_seconds),
+                ..kept
+            }
+        } else {
+            let request = self.request(settings, &machine, margin.unwrap_or(Span::days(1)))?;
+            machine.gather().run(&request)
+        };
+        Ok(Preflight {
+            verdict: judge(&facts),
+            facts,
+        })
+    }
+
+    fn request(
+        &self,
+        settings: &Settings,
+        machine: &Machine,
+        margin: Span,
+    ) -> Result<Request, Failure> {
+        let mut identity = self.identity.paths(settings)?;
+        identity.ca = self.ca.clone().or(identity.ca);
+        // An identity folder need not hold these two; a flag that names one is taken at its word.
+        if self.ca.is_none() {
+            identity.ca = identity.ca.filter(|path| machine.files.exists(path));
+        }
+        identity.chain = identity
+            .chain
+            .filter(|path| self.identity.names_chain() || machine.files.exists(path));
+        let floor = match &self.time_floor {
+            Some(text) => UtcTime::parse_relative(text, machine.clock.now())?,
+            None => machine.floor,
+        };
+        let trust_clock = self.trust_clock.as_deref();
+        Ok(Request {
+            margin,
+            floor,
+            trust_clock: trust_clock
+                .map(|text| span("--trust-clock", text))
+                .transpose()?,
+            time_servers: self.time_servers(settings)?,
+            identity: Some(identity),
+            endpoint: if self.offline {
+                None
+            } else {
+                self.endpoint.endpoint(settings)?
+            },
+            server_ca: self.endpoint.server_ca(settings),
+            timeout: positive("--timeout", &self.timeout)?,
+        })
+    }
+
+    fn time_servers(&self, settings: &Settings) -> Result<Vec<Endpoint>, Failure> {
+        if self.offline || self.no_ntp {
+            return Ok(Vec::new());
+        }
+        let configured = settings.file.device.ntp.as_deref().unwrap_or_default();
+        let named = if self.ntp.is_empty() {
+            configured
+        } else {
+            &self.ntp
+        };
+        named
+            .iter()
+            .map(|text| Ok(Endpoint::parse(text, Endpoint::NTP_PORT)?))
+            .collect()
+    }
+}
+
+fn span(flag: &str, text: &str) -> Result<Span, Failure> {
+    text.parse().map_err(|error: crate::core::time::TimeError| {
+        Failure::new(Kind::Usage, error.code(), format!("{flag}: {error}"))
+    })
+}
+
+fn replay(machine: &Machine, path: &std::path::Path) -> Result<Facts, Failure> {
+    let path = if path.as_os_str() == "-" {
+        std::path::Path::new("/dev/stdin")
+    } else {
+        path
+    };
+    let text = machine.files.read(path, MAX_FACTS_BYTES)?;
+    let wrong = |why: String| {
+        let message = format!(
+            "`{}` does not hold the facts of a preflight",
+            path.display()
+        );
+        Failure::new(Kind::Input, "preflight.facts", message)
+            .because(why)
+            .hint("keep them on the device with `nameplate preflight --format json`")
+    };
+    let saved: Saved = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    let (Saved::Report { facts } | Saved::Bare(facts)) = saved;
+    if facts.facts_version == Facts::VERSION {
+        return Ok(facts);
+    }
+    Err(wrong(format!(
+        "facts version {} is not known",
+        facts.facts_version
+    )))
+}
+
+impl Report for Preflight {
+    fn exit_code(&self) -> u8 {
+        match self.verdict.answer {
+            Answer::Ready => 0,
+            Answer::NotReady => 1,
+            Answer::CannotTell => 4,
+        }
+    }
+}
+
+impl fmt::Display for Preflight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = &self.verdict;
+        let answer = match verdict.answer {
+            Answer::Ready => "READY",
+            Answer::NotReady => "NOT READY",
+            Answer::CannotTell => "CANNOT TELL",
+        };
+        writeln!(f, "{answer}: {}", verdict.summary)?;
+        for check in &verdict.checks {
+            write_check(f, check)?;
+        }
+        f.write_str(&picture::draw(verdict))
+    }
+}
+
+fn write_check(f: &mut fmt::Formatter<'_>, check: &Check) -> fmt::Result {
+    let word = match check.status {
+        Status::Pass => "ok",
+        Status::Warn => "warn",
+        Status::Fail => "FAIL",
+        Status::Skip => "skip",
+    };
+    writeln!(f, "{word:<5}{:<20} {}", check.id, check.fact)?;
+    match &check.remedy {
+        Some(remedy) => writeln!(f, "     {:<20} -> {remedy}", ""),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,61 @@
+//! The adapters behind everything that issues: disk, clock, randomness, keys and the ledger.
+
+use std::path::{Path, PathBuf};
+
+use super::super::settings::Settings;
+use crate::core::key::{KeyError, PrivateKey};
+use crate::effects::clock::SystemClock;
+use crate::effects::entropy::OsEntropy;
+use crate::effects::files::Disk;
+use crate::effects::keys::{LocalSigner, RingKeys};
+use crate::effects::ledger::sqlite::SqliteLedger;
+use crate::explain::Failure;
+use crate::ports::Signer;
+
+/// What issuing commands act through.
+pub(in crate::cli) struct Factory {
+    pub(in crate::cli) clock: SystemClock,
+    pub(in crate::cli) entropy: OsEntropy,
+    pub(in crate::cli) files: Disk,
+    pub(in crate::cli) keygen: RingKeys,
+    pub(in crate::cli) ledger: SqliteLedger,
+}
+
+impl Factory {
+    /// Over the project's ledger.
+    pub(in crate::cli) fn open(settings: &Settings) -> Result<Self, Failure> {
+        Self::over(&settings.ledger_path()?)
+    }
+
+    /// The disk alone, for what needs no project yet.
+    pub(in crate::cli) fn disk() -> Disk {
+        Disk
+    }
+
+    /// Over this ledger file.
+    pub(in crate::cli) fn over(ledger: &Path) -> Result<Self, Failure> {
+        Ok(Self {
+            clock: SystemClock,
+            entropy: OsEntropy::default(),
+            files: Disk,
+            keygen: RingKeys::default(),
+            ledger: SqliteLedger::open(ledger)?,
+        })
+    }
+}
+
+/// A signer over a private key in this process.
+pub(in crate::cli) fn signer_of(key: &PrivateKey) -> Result<Box<dyn Signer>, KeyError> {
+    Ok(Box::new(LocalSigner::new(key)?))
+}
+
+/// A path as people read it: without the present folder in front.
+pub(in crate::cli) fn shown(path: &Path) -> PathBuf {
+    let here = std::env::current_dir().unwrap_or_default();
+    [here.as_path(), Path::new(".")]
+        .into_iter()
+        .find_map(|front| path.strip_prefix(front).ok())
+        .filter(|rest| !rest.as_os_str().is_empty())
+        .unwrap_or(path)
+        .to_owned()
+}

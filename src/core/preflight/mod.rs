@@ -1,0 +1,231 @@
+//! The checks before the first connect: facts in, verdict out.
+//!
+//! A clock that is known to be wrong outranks everything; a definite no outranks a clock that
+//! nothing confirms; and a network that was not reached proves nothing about the identity.
+
+mod clock;
+mod facts;
+mod identity;
+mod server;
+
+pub use facts::{
+    CertificateFile, ClockFacts, Facts, IdentityFacts, KernelState, KeyFacts, Outcome, ServerFacts,
+    Shown, TimeServerFacts,
+};
+
+use crate::core::time::{Span, Standing, TimeBounds, UtcTime, Validity};
+
+/// How one check ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Good.
+    Pass,
+    /// Good enough, but look at it.
+    Warn,
+    /// Not good.
+    Fail,
+    /// Not checked, or cannot be told.
+    Skip,
+}
+
+/// What a failed or skipped check means for the verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Weight {
+    /// Nothing: the check passed, warned, or was not asked for.
+    None,
+    /// The clock is known to be wrong.
+    ClockWrong,
+    /// A definite no, whatever the time is.
+    Definite,
+    /// Depends on a time that is not known.
+    ClockUnknown,
+    /// The network was in the way.
+    Network,
+}
+
+/// One check.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Check {
+    /// Stable dotted name, such as `identity.key-match`.
+    pub id: &'static str,
+    /// How it ended.
+    pub status: Status,
+    /// What it means for the verdict.
+    pub weight: Weight,
+    /// What was found.
+    pub fact: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Check {
+    fn new(id: &'static str, status: Status, weight: Weight, fact: impl Into<String>) -> Self {
+        Self {
+            id,
+            status,
+            weight,
+            fact: fact.into(),
+            remedy: None,
+        }
+    }
+
+    fn pass(id: &'static str, fact: impl Into<String>) -> Self {
+        Self::new(id, Status::Pass, Weight::None, fact)
+    }
+
+    fn warn(id: &'static str, fact: impl Into<String>) -> Self {
+        Self::new(id, Status::Warn, Weight::None, fact)
+    }
+
+    fn skip(id: &'static str, fact: impl Into<String>) -> Self {
+        Self::new(id, Status::Skip, Weight::None, fact)
+    }
+
+    fn fail(id: &'static str, fact: impl Into<String>) -> Self {
+        Self::new(id, Status::Fail, Weight::Definite, fact)
+    }
+
+    fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    fn weigh(mut self, weight: Weight) -> Self {
+        self.weight = weight;
+        self
+    }
+}
+
+/// A validity window, for the picture.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Window {
+    /// `CA`, `device` or `server`.
+    pub label: &'static str,
+    /// From and to.
+    pub validity: Validity,
+}
+
+/// The answer as a whole.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Connect.
+    Ready,
+    /// Something must be mended first.
+    NotReady,
+    /// It cannot be told: the clock or the network comes first.
+    CannotTell,
+}
+
+/// What the facts come to.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verdict {
+    /// The answer.
+    pub answer: Answer,
+    /// The check that decided it; `None` when ready.
+    pub cause: Option<&'static str>,
+    /// One line.
+    pub summary: String,
+    /// What the system clock says.
+    pub clock: UtcTime,
+    /// Where the true time lies.
+    pub interval: TimeBounds,
+    /// The windows that were held against it.
+    pub windows: Vec<Window>,
+    /// Every check, in order.
+    pub checks: Vec<Check>,
+}
+
+/// Judges; the same facts give the same verdict on any machine at any time.
+pub fn judge(facts: &Facts) -> Verdict {
+    let (mut checks, bounds) = clock::judge(&facts.clock);
+    let time = Time {
+        bounds,
+        margin: Span::seconds(facts.margin_s),
+    };
+    let mut windows = Vec::new();
+    if let Some(identity) = &facts.identity {
+        identity::judge(identity, time, &mut checks, &mut windows);
+    }
+    server::judge(facts.server.as_ref(), time, &mut checks, &mut windows);
+    let ranked = [
+        Weight::ClockWrong,
+        Weight::Definite,
+        Weight::ClockUnknown,
+        Weight::Network,
+    ];
+    let cause = ranked
+        .iter()
+        .find_map(|weight| checks.iter().find(|check| check.weight == *weight));
+    let (answer, summary) = summarise(cause, &checks);
+    Verdict {
+        answer,
+        cause: cause.map(|check| check.id),
+        summary,
+        clock: facts.clock.wall(),
+        interval: bounds,
+        windows,
+        checks,
+    }
+}
+
+fn summarise(cause: Option<&Check>, checks: &[Check]) -> (Answer, String) {
+    let count = |status| checks.iter().filter(|check| check.status == status).count();
+    let Some(cause) = cause else {
+        let warned = match count(Status::Warn) {
+            0 => String::new(),
+            1 => ", 1 warning".to_owned(),
+            n => format!(", {n} warnings"),
+        };
+        let passed = count(Status::Pass);
+        return (Answer::Ready, format!("{passed} checks passed{warned}"));
+    };
+    let fact = &cause.fact;
+    match cause.weight {
+        Weight::ClockWrong | Weight::ClockUnknown => {
+            (Answer::CannotTell, format!("fix the clock first: {fact}"))
+        }
+        Weight::Network => (Answer::CannotTell, fact.clone()),
+        Weight::Definite | Weight::None => (Answer::NotReady, fact.clone()),
+    }
+}
+
+/// What windows are held against.
+#[derive(Clone, Copy)]
+struct Time {
+    bounds: TimeBounds,
+    margin: Span,
+}
+
+impl Time {
+    fn check(self, id: &'static str, what: &str, window: &Validity) -> Check {
+        let Self { bounds, margin } = self;
+        let said = |at| format!("{what}: {}", window.describe(at));
+        match bounds.against(window) {
+            Standing::Valid if bounds.latest.plus(margin) > window.not_after => {
+                Check::warn(id, said(bounds.latest))
+                    .remedy(format!("renew it: less than {margin} is left"))
+            }
+            Standing::Valid => Check::pass(id, said(bounds.latest)),
+            Standing::Expired => Check::fail(id, said(bounds.earliest))
+                .remedy("issue a new certificate: `nameplate device rotate`, or `device issue`"),
+            Standing::NotYetValid => Check::fail(id, said(bounds.latest))
+                .remedy("wait, or issue it again with an earlier --not-before"),
+            Standing::CannotTell => Check::skip(
+                id,
+                format!(
+                    "{what}: {} to {}; cannot tell whether that is now",
+                    window.not_before, window.not_after
+                ),
+            )
+            .weigh(Weight::ClockUnknown)
+            .remedy("fix the clock first"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,405 @@
+//! `ca create`: claim the key file → draft → sign → seal → save → ledger. A run that was killed
+//! leaves a key, and the next one goes on with it.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::bundle::Secrecy;
+use crate::core::cert::{CertError, Certificate};
+use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
+use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
+use crate::core::lifetime::{Lifetime, LifetimeError};
+use crate::core::pem;
+use crate::core::record::{AuthorityRecord, Origin};
+use crate::core::subject::Subject;
+use crate::explain::{Explain, Kind};
+use crate::flows::issuer::{Issuer, IssuerError};
+use crate::ports::ledger::{Ledger, LedgerError};
+use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError, Signer};
+
+/// The CA's private key.
+pub const KEY: &str = "key.pem";
+/// The CA's certificate.
+pub const CERTIFICATE: &str = "cert.pem";
+/// The CA's certificate and those above it, up to the root.
+pub const CHAIN: &str = "chain.pem";
+
+/// What the flow may use.
+pub struct CaCreate<'a> {
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Serial numbers, salts.
+    pub entropy: &'a dyn Entropy,
+    /// The disk.
+    pub files: &'a dyn Files,
+    /// Makes the key.
+    pub keygen: &'a dyn Keygen,
+    /// The record.
+    pub ledger: &'a dyn Ledger,
+    /// Turns a private key into a signer, for a root that signs itself.
+    pub signer_of: &'a dyn Fn(&PrivateKey) -> Result<Box<dyn Signer>, KeyError>,
+}
+
+/// What is asked.
+pub struct Request<'a> {
+    /// The CA's name.
+    pub name: &'a str,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its subject.
+    pub subject: Subject,
+    /// Its window.
+    pub lifetime: Lifetime,
+    /// Its path length.
+    pub path_len: Option<u8>,
+    /// P-256 or P-384.
+    pub algorithm: KeyAlgorithm,
+    /// Encrypts the key at rest; `None` leaves it in the clear.
+    pub passphrase: Option<&'a [u8]>,
+    /// The CA above; `None` makes a root.
+    pub parent: Option<Issuer<'a>>,
+}
+
+/// What was made.
+pub struct Created {
+    /// The CA's record.
+    pub authority: AuthorityRecord,
+    /// Whether an earlier, broken run was finished.
+    pub finished: bool,
+}
+
+impl CaCreate<'_> {
+    /// Makes one CA.
+    ///
+    /// # Errors
+    /// `ca.exists`, and what the parts say.
+    pub fn run(&self, request: &Request<'_>) -> Result<Created, CaCreateError> {
+        let _held = self.ledger.hold()?;
+        let now = self.clock.now();
+        let taken = self.ledger.authorities()?;
+        if taken.iter().any(|ca| ca.name == request.name) {
+            return Err(CaCreateError::Exists(request.name.to_owned()));
+        }
+        let certificate_path = request.folder.join(CERTIFICATE);
+        let finished = self.files.exists(&request.folder.join(KEY));
+        if self.files.exists(&certificate_path) {
+            let certificate = self.saved_earlier(request, &certificate_path)?;
+            let authority = self.write_down(request, certificate)?;
+            return Ok(Created {
+                authority,
+                finished,
+            });
+        }
+        // Everything that can be refused is refused before the key is made.
+        let ca_window = request
+            .parent
+            .as_ref()
+            .map(|ca| ca.window(now))
+            .transpose()?;
+        let validity = request.lifetime.resolve(now, ca_window.as_ref())?;
+        if let Some(parent) = &request.parent {
+            parent.may_have_ca_below()?;
+            parent.view()?;
+        }
+        let (key, public) = self.claim_key(request)?;
+        let (certificate, chain) = self.sign(request, (&key, &public), validity)?;
+        let text: String = chain.iter().map(Certificate::to_pem).collect();
+        self.files
+            .replace(
+                &request.folder.join(CHAIN),
+                text.as_bytes(),
+                Secrecy::Public,
+            )
+            .map_err(CaCreateError::Save)?;
+        self.files
+            .write_new(
+                &certificate_path,
+                certificate.to_pem().as_bytes(),
+                Secrecy::Public,
+            )
+            .map_err(CaCreateError::Save)?;
+        let authority = self.write_down(request, certificate)?;
+        Ok(Created {
+            authority,
+            finished,
+        })
+    }
+
+    /// The certificate that a run killed just before its last step left, if it is what this run
+    /// would make: our key, our subject, our parent.
+    fn saved_earlier(
+        &self,
+        request: &Request<'_>,
+        path: &Path,
+    ) -> Result<Certificate, CaCreateError> {
+        let text = self
+            .files
+            .read(path, pem::MAX_BYTES as u64)
+            .map_err(CaCreateError::Read)?;
+        let certificate = Certificate::all_from_pem(&text)
+            .map_err(|source| CaCreateError::CertFile {
+                path: path.to_owned(),
+                source,
+            })?
+            .swap_remove(0);
+        let foreign = || CaCreateError::Foreign(path.to_owned());
+        let key_path = request.folder.join(KEY);
+        if !self.files.exists(&key_path) {
+            return Err(foreign());
+        }
+        let key = read_key(self.files, &key_path, request.passphrase)?;
+        let public = self.keygen.public_of(&key).map_err(CaCreateError::Key)?;
+        let issued_by_parent = match &request.parent {
+            Some(parent) => certificate.is_signed_by(parent.certificate()?),
+            None => certificate.is_self_issued(),
+        };
+        let same = public.bits() == certificate.public_key.bits()
+            && certificate.subject == request.subject;
+        (same && issued_by_parent)
+            .then_some(certificate)
+            .ok_or_else(foreign)
+    }
+
+    fn write_down(
+        &self,
+        request: &Request<'_>,
+        certificate: Certificate,
+    ) -> Result<AuthorityRecord, CaCreateError> {
+        let parent = request.parent.as_ref().and_then(|ca| ca.chain.first());
+        let authority = AuthorityRecord {
+            name: request.name.to_owned(),
+            parent: parent.map(|ca| ca.id().clone()),
+            certificate,
+            folder: request.folder.clone(),
+            origin: Origin::Created,
+            created: self.clock.now(),
+        };
+        self.ledger.add_authority(&authority)?;
+        Ok(authority)
+    }
+
+    fn claim_key(&self, request: &Request<'_>) -> Result<(PrivateKey, PublicKey), CaCreateError> {
+        let path = request.folder.join(KEY);
+        if self.files.exists(&path) {
+            let key = read_key(self.files, &path, request.passphrase)?;
+            let public = self.keygen.public_of(&key).map_err(CaCreateError::Key)?;
+            return Ok((key, public));
+        }
+        let (key, public) = self
+            .keygen
+            .generate(request.algorithm)
+            .map_err(CaCreateError::Key)?;
+        self.files
+            .create_dir(&request.folder)
+            .map_err(CaCreateError::Claim)?;
+        save_key(self.files, self.entropy, (&path, &key), request.passphrase)?;
+        Ok((key, public))
+    }
+
+    fn sign(
+        &self,
+        request: &Request<'_>,
+        (key, public): (&PrivateKey, &PublicKey),
+        validity: crate::core::time::Validity,
+    ) -> Result<(Certificate, Vec<Certificate>), CaCreateError> {
+        let mut serial = [0; 16];
+        self.entropy.fill(&mut serial);
+        let path_len = request.path_len;
+        let (purpose, view) = match &request.parent {
+            None => (
+                Purpose::Root { path_len },
+                IssuerView::self_signed(&request.subject, public)?,
+            ),
+            Some(parent) => (Purpose::Intermediate { path_len }, parent.view()?),
+        };
+        let draft = Draft::new(
+            &DraftSpec {
+                subject: request.subject.clone(),
+                serial,
+                validity,
+                public_key: public,
+                purpose,
+                alternative_names: Vec::new(),
+            },
+            &view,
+        )?;
+        let signature = match &request.parent {
+            Some(parent) => parent.signer.sign(draft.tbs())?,
+            None => (self.signer_of)(key)
+                .map_err(CaCreateError::Key)?
+                .sign(draft.tbs())?,
+        };
+        let certificate = draft.seal(&signature)?;
+        let above = request.parent.map_or(&[][..], |parent| parent.chain);
+        let chain = std::iter::once(certificate.clone())
+            .chain(above.iter().cloned())
+            .collect();
+        Ok((certificate, chain))
+    }
+}
+
+/// Reads a private key file, with its passphrase if it is encrypted.
+///
+/// # Errors
+/// `ca.passphrase-missing`, `key.*`, `file.*`.
+pub fn read_key(
+    files: &dyn Files,
+    path: &Path,
+    passphrase: Option<&[u8]>,
+) -> Result<PrivateKey, CaCreateError> {
+    let text = files
+        .read(path, pem::MAX_BYTES as u64)
+        .map_err(CaCreateError::Read)?;
+    let at = |source| CaCreateError::KeyFile {
+        path: path.to_owned(),
+        source,
+    };
+    match (KeyFile::parse(&text).map_err(at)?, passphrase) {
+        (KeyFile::Clear(key), _) => Ok(key),
+        (KeyFile::Encrypted(der), Some(passphrase)) => {
+            PrivateKey::decrypt(&der, passphrase).map_err(at)
+        }
+        (KeyFile::Encrypted(_), None) => Err(CaCreateError::PassphraseMissing(path.to_owned())),
+    }
+}
+
+/// Writes a private key, encrypted when there is a passphrase.
+///
+/// # Errors
+/// `file.*`, `key.encrypt`.
+pub fn save_key(
+    files: &dyn Files,
+    entropy: &dyn Entropy,
+    (path, key): (&Path, &PrivateKey),
+    passphrase: Option<&[u8]>,
+) -> Result<(), CaCreateError> {
+    let text = match passphrase {
+        None => key.to_pem(),
+        Some(passphrase) => {
+            let (mut salt, mut iv) = ([0; 16], [0; 16]);
+            entropy.fill(&mut salt);
+            entropy.fill(&mut iv);
+            let pem = key
+                .to_encrypted_pem(passphrase, salt, iv)
+                .map_err(CaCreateError::Key)?;
+            zeroize::Zeroizing::new(pem)
+        }
+    };
+    files
+        .write_new(path, text.as_bytes(), Secrecy::Private)
+        .map_err(CaCreateError::Claim)
+}
+
+/// Why there is no new CA, and how far it got.
+#[derive(Debug, thiserror::Error)]
+pub enum CaCreateError {
+    /// A certificate that cannot be read.
+    #[error("`{path}` cannot be used")]
+    CertFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: CertError,
+    },
+    /// No place for the key.
+    #[error("nothing was signed: the CA's key has no place to go")]
+    Claim(#[source] FileError),
+    /// Not drafted or sealed.
+    #[error("the CA's certificate was not made")]
+    Draft(#[from] DraftError),
+    /// The name is taken.
+    #[error("the CA `{0}` already exists")]
+    Exists(String),
+    /// A certificate is where ours would go, and the ledger does not know it.
+    #[error("`{0}` is there already, but the ledger does not know it")]
+    Foreign(PathBuf),
+    /// The CA above cannot issue.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// The key cannot be used.
+    #[error("the CA's key cannot be used")]
+    Key(#[source] KeyError),
+    /// A key file cannot be used.
+    #[error("the key in `{path}` cannot be used")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyError,
+    },
+    /// The record failed.
+    #[error("the CA was not written down")]
+    Ledger(#[from] LedgerError),
+    /// The window is wrong.
+    #[error(transparent)]
+    Lifetime(#[from] LifetimeError),
+    /// Encrypted, and no passphrase.
+    #[error("the key in `{0}` is encrypted, and no passphrase was given")]
+    PassphraseMissing(PathBuf),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(FileError),
+    /// Signed, not saved.
+    #[error("the CA's certificate was signed but not saved; its key is kept, run this again")]
+    Save(#[source] FileError),
+    /// Not signed.
+    #[error("the CA's certificate was not signed")]
+    Sign(#[from] SignError),
+}
+
+impl CaCreateError {
+    fn inner(&self) -> Option<&dyn Explain> {
+        Some(match self {
+            Self::CertFile { source, .. } => source,
+            Self::Claim(e) | Self::Read(e) | Self::Save(e) => e,
+            Self::Draft(e) => e,
+            Self::Issuer(e) => e,
+            Self::Key(e) => e,
+            Self::KeyFile { source, .. } => source,
+            Self::Ledger(e) => e,
+            Self::Lifetime(e) => e,
+            Self::Sign(e) => e,
+            Self::Exists(_) | Self::Foreign(_) | Self::PassphraseMissing(_) => return None,
+        })
+    }
+}
+
+impl Explain for CaCreateError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::PassphraseMissing(_) => Kind::Input,
+            other => other.inner().map_or(Kind::Refused, Explain::kind),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists(_) => "ca.exists",
+            Self::Foreign(_) => "ca.foreign",
+            Self::PassphraseMissing(_) => "ca.passphrase-missing",
+            other => other.inner().map_or("ca.create", Explain::code),
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Exists(name) => Some(format!(
+                "see it with `nameplate ca show {name}`, or choose another name"
+            )),
+            Self::Foreign(_) => {
+                Some("take it in with `nameplate ca import NAME --cert FILE --key FILE`".into())
+            }
+            Self::PassphraseMissing(_) => Some(PASSPHRASE_HINT.into()),
+            Self::KeyFile {
+                source: KeyError::Passphrase,
+                ..
+            } => Some(
+                "give the passphrase this key was encrypted with: --passphrase-file FILE".into(),
+            ),
+            other => other.inner().and_then(Explain::hint),
+        }
+    }
+}
+
+/// Every way to give a passphrase.
+pub const PASSPHRASE_HINT: &str = "give --passphrase-file FILE or --passphrase-fd N, set \
+     NAMEPLATE_PASSPHRASE_FILE, or set issue.passphrase_file in nameplate.toml";

@@ -1,0 +1,128 @@
+//! `ca import`: read → check that key, certificate and chain belong together → save → ledger.
+
+use std::path::PathBuf;
+
+use crate::core::bundle::Secrecy;
+use crate::core::cert::Certificate;
+use crate::core::key::KeyError;
+use crate::core::pem;
+use crate::core::record::{AuthorityRecord, Origin};
+use crate::flows::ca_create::{CERTIFICATE, CHAIN, CaCreateError, KEY, read_key, save_key};
+use crate::flows::issuer::{Issuer, IssuerError};
+use crate::ports::ledger::Ledger;
+use crate::ports::{Clock, Entropy, Files, Signer};
+
+/// What the flow may use.
+pub struct CaImport<'a> {
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Salts.
+    pub entropy: &'a dyn Entropy,
+    /// The disk.
+    pub files: &'a dyn Files,
+    /// The record.
+    pub ledger: &'a dyn Ledger,
+    /// Turns a private key into a signer.
+    pub signer_of: &'a dyn Fn(&crate::core::key::PrivateKey) -> Result<Box<dyn Signer>, KeyError>,
+}
+
+/// What is asked.
+pub struct Request<'a> {
+    /// The CA's name in this project.
+    pub name: &'a str,
+    /// Its folder here.
+    pub folder: PathBuf,
+    /// Its certificate, PEM or DER; what follows it in the file is its chain.
+    pub certificate: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+    /// The CAs above it, PEM.
+    pub chain: Option<PathBuf>,
+    /// Opens the key that is brought.
+    pub key_passphrase: Option<&'a [u8]>,
+    /// Encrypts the copy; `None` leaves it in the clear.
+    pub passphrase: Option<&'a [u8]>,
+}
+
+impl CaImport<'_> {
+    /// Takes one CA in.
+    ///
+    /// # Errors
+    /// `ca.*`, `key.*`, `cert.*`, `file.*`.
+    pub fn run(&self, request: &Request<'_>) -> Result<AuthorityRecord, CaCreateError> {
+        let _held = self.ledger.hold()?;
+        let known = self.ledger.authorities()?;
+        if known.iter().any(|ca| ca.name == request.name) {
+            return Err(CaCreateError::Exists(request.name.to_owned()));
+        }
+        let chain = self.chain(request)?;
+        let key = read_key(self.files, &request.key, request.key_passphrase)?;
+        let signer = (self.signer_of)(&key).map_err(CaCreateError::Key)?;
+        let issuer = Issuer {
+            name: request.name,
+            chain: &chain,
+            signer: &*signer,
+        };
+        issuer.view()?;
+        issuer.window(self.clock.now())?;
+        self.files
+            .create_dir(&request.folder)
+            .map_err(CaCreateError::Claim)?;
+        let key_path = request.folder.join(KEY);
+        if !self.files.exists(&key_path) {
+            save_key(
+                self.files,
+                self.entropy,
+                (&key_path, &key),
+                request.passphrase,
+            )?;
+        }
+        let text = |all: &[Certificate]| all.iter().map(Certificate::to_pem).collect::<String>();
+        for (name, text) in [(CHAIN, text(&chain)), (CERTIFICATE, text(&chain[..1]))] {
+            self.files
+                .replace(&request.folder.join(name), text.as_bytes(), Secrecy::Public)
+                .map_err(CaCreateError::Save)?;
+        }
+        let authority = AuthorityRecord {
+            name: request.name.to_owned(),
+            parent: chain.get(1).map(|ca| ca.id().clone()),
+            certificate: chain[0].clone(),
+            folder: request.folder.clone(),
+            origin: Origin::Imported,
+            created: self.clock.now(),
+        };
+        self.ledger.add_authority(&authority)?;
+        Ok(authority)
+    }
+
+    /// The CA and those above it, in order, each signed by the next.
+    fn chain(&self, request: &Request<'_>) -> Result<Vec<Certificate>, CaCreateError> {
+        let mut given = Vec::new();
+        for path in std::iter::once(&request.certificate).chain(&request.chain) {
+            let text = self
+                .files
+                .read(path, pem::MAX_BYTES as u64)
+                .map_err(CaCreateError::Read)?;
+            let all =
+                Certificate::all_from_pem(&text).map_err(|source| CaCreateError::CertFile {
+                    path: path.clone(),
+                    source,
+                })?;
+            given.extend(all);
+        }
+        let mut chain = vec![given.remove(0)];
+        while let Some(next) = chain
+            .last()
+            .filter(|last| !last.is_self_issued())
+            .and_then(|last| given.iter().position(|ca| last.is_signed_by(ca)))
+        {
+            chain.push(given.remove(next));
+        }
+        if chain[0].is_self_issued() && !chain[0].is_signed_by(&chain[0]) {
+            return Err(CaCreateError::Issuer(IssuerError::KeyMismatch(
+                request.name.to_owned(),
+            )));
+        }
+        Ok(chain)
+    }
+}

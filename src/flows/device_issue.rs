@@ -1,0 +1,333 @@
+//! `device issue`: draft → lint → claim the key file → intent → sign → seal → save → confirm. Each
+//! step leaves something that the next run finishes or redoes; nothing that exists is overwritten.
+
+use std::path::{Path, PathBuf};
+
+use crate::core::bundle::{self, Secrecy};
+use crate::core::cert::Certificate;
+use crate::core::draft::{Draft, DraftError, DraftSpec, Purpose};
+use crate::core::fit::{self, FitError};
+use crate::core::ids::CertificateId;
+use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
+use crate::core::lifetime::{Lifetime, LifetimeError};
+use crate::core::pem;
+use crate::core::record::{
+    CertificateRecord, CertificateState, IdentityPurpose, Intent, SerialKey,
+};
+use crate::core::subject::Subject;
+use crate::core::template::Template;
+use crate::core::time::Validity;
+use crate::explain::{Explain, Kind};
+use crate::flows::issuer::{Issuer, IssuerError, key_file};
+use crate::ports::ledger::{Confirmation, Ledger, LedgerError};
+use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError};
+
+/// What the flow may use.
+pub struct DeviceIssue<'a> {
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Serial numbers.
+    pub entropy: &'a dyn Entropy,
+    /// The disk.
+    pub files: &'a dyn Files,
+    /// Makes the key.
+    pub keygen: &'a dyn Keygen,
+    /// The record.
+    pub ledger: &'a dyn Ledger,
+}
+
+/// What is asked.
+pub struct Request<'a> {
+    /// The device's name in the ledger.
+    pub device: String,
+    /// The certificate's subject.
+    pub subject: Subject,
+    /// Its window.
+    pub lifetime: Lifetime,
+    /// P-256 or P-384.
+    pub algorithm: KeyAlgorithm,
+    /// Where the identity goes.
+    pub folder: PathBuf,
+    /// Who signs.
+    pub issuer: Issuer<'a>,
+    /// What the draft must pass.
+    pub template: Option<&'a Template>,
+    /// The certificate that this one is to replace: a rotation's successor.
+    pub replaces: Option<CertificateId>,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: Certificate,
+    /// Whether an earlier, broken run was finished.
+    pub finished: bool,
+}
+
+impl DeviceIssue<'_> {
+    /// Issues one identity.
+    ///
+    /// # Errors
+    /// `ledger.live` when the device has one; what the parts say.
+    pub fn run(&self, request: &Request<'_>) -> Result<Issued, IssueError> {
+        let _held = self.ledger.hold()?;
+        let now = self.clock.now();
+        let window = request.issuer.window(now)?;
+        let validity = request.lifetime.resolve(now, Some(&window))?;
+        if let Some(template) = request.template {
+            fit::fits(template, &request.subject)?;
+        }
+        if let Some(certificate) = self.finish_earlier(request)? {
+            return Ok(Issued {
+                certificate,
+                finished: true,
+            });
+        }
+        let (_, public) = self.claim_key(request)?;
+        let draft = self.draft(request, &public, validity)?;
+        let key = SerialKey {
+            issuer: request.issuer.certificate()?.id().clone(),
+            serial: draft.serial().to_vec(),
+        };
+        self.ledger
+            .intend(&[self.intent(request, (&key, &public), validity)], now)?;
+        let signature = request.issuer.signer.sign(draft.tbs())?;
+        let certificate = draft.seal(&signature)?;
+        self.save(request, &certificate)?;
+        self.confirm(key, &certificate)?;
+        Ok(Issued {
+            certificate,
+            finished: false,
+        })
+    }
+
+    fn draft(
+        &self,
+        request: &Request<'_>,
+        public: &PublicKey,
+        validity: Validity,
+    ) -> Result<Draft, IssueError> {
+        let mut serial = [0; 16];
+        self.entropy.fill(&mut serial);
+        let spec = DraftSpec {
+            subject: request.subject.clone(),
+            serial,
+            validity,
+            public_key: public,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
+        };
+        Ok(Draft::new(&spec, &request.issuer.view()?)?)
+    }
+
+    fn intent(
+        &self,
+        request: &Request<'_>,
+        (key, public): (&SerialKey, &PublicKey),
+        validity: Validity,
+    ) -> Intent {
+        Intent {
+            key: key.clone(),
+            device: request.device.clone(),
+            purpose: IdentityPurpose::Operational,
+            subject: request.subject.to_string(),
+            validity,
+            key_algorithm: public.algorithm().to_string(),
+            folder: Some(request.folder.clone()),
+            batch: None,
+            replaces: request.replaces.clone(),
+        }
+    }
+
+    /// The key in the folder when an earlier run left one without a certificate, else a new one.
+    fn claim_key(&self, request: &Request<'_>) -> Result<(PrivateKey, PublicKey), IssueError> {
+        let certificate = request.folder.join(bundle::CERTIFICATE);
+        if self.files.exists(&certificate) {
+            return Err(IssueError::Claim(FileError::Exists(certificate)));
+        }
+        let path = request.folder.join(bundle::KEY);
+        if self.files.exists(&path) {
+            return self.read_key(&path);
+        }
+        let (key, public) = self
+            .keygen
+            .generate(request.algorithm)
+            .map_err(IssueError::Key)?;
+        self.files
+            .create_dir(&request.folder)
+            .map_err(IssueError::Claim)?;
+        self.files
+            .write_new(&path, &key_file(&key).bytes, Secrecy::Private)
+            .map_err(IssueError::Claim)?;
+        Ok((key, public))
+    }
+
+    fn read_key(&self, path: &Path) -> Result<(PrivateKey, PublicKey), IssueError> {
+        let text = self
+            .files
+            .read(path, pem::MAX_BYTES as u64)
+            .map_err(IssueError::Read)?;
+        let KeyFile::Clear(key) = KeyFile::parse(&text).map_err(IssueError::Key)? else {
+            return Err(IssueError::Claim(FileError::Exists(path.to_owned())));
+        };
+        let public = self.keygen.public_of(&key).map_err(IssueError::Key)?;
+        Ok((key, public))
+    }
+
+    fn save(&self, request: &Request<'_>, leaf: &Certificate) -> Result<(), IssueError> {
+        for file in request.issuer.public_files(leaf) {
+            let path = request.folder.join(file.name);
+            // The leaf comes last and replaces nothing; the other two are only copies.
+            let written = if file.name == bundle::CERTIFICATE {
+                self.files.write_new(&path, &file.bytes, file.secrecy)
+            } else {
+                self.files.replace(&path, &file.bytes, file.secrecy)
+            };
+            written.map_err(IssueError::Save)?;
+        }
+        Ok(())
+    }
+
+    fn confirm(&self, key: SerialKey, leaf: &Certificate) -> Result<(), IssueError> {
+        let confirmation = Confirmation {
+            key,
+            der: leaf.der().to_vec(),
+        };
+        self.ledger
+            .confirm(&[confirmation], self.clock.now())
+            .map_err(IssueError::Confirm)
+    }
+
+    /// What a killed run left: a saved certificate is confirmed, an intent without one given up.
+    fn finish_earlier(&self, request: &Request<'_>) -> Result<Option<Certificate>, IssueError> {
+        let Some(record) = self.open_intent(request)? else {
+            return Ok(None);
+        };
+        let folder = record.folder.clone().unwrap_or_default();
+        match saved(self.files, self.keygen, &folder) {
+            Some(leaf) if belongs(&record, &leaf) => {
+                self.confirm(record.key(), &leaf)?;
+                Ok(Some(leaf))
+            }
+            _ => {
+                self.ledger.abandon(&[record.key()], self.clock.now())?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn open_intent(&self, request: &Request<'_>) -> Result<Option<CertificateRecord>, IssueError> {
+        let purpose = IdentityPurpose::Operational;
+        if request.replaces.is_none() {
+            let live = self.ledger.live(&[&request.device], purpose)?.pop();
+            return match live {
+                Some(record) if record.state != CertificateState::Intended => {
+                    Err(IssueError::Ledger(LedgerError::Live {
+                        device: record.device,
+                        purpose,
+                    }))
+                }
+                other => Ok(other),
+            };
+        }
+        let filter = crate::ports::ledger::Filter {
+            device: Some(request.device.clone()),
+            state: Some(CertificateState::Intended),
+            ..Default::default()
+        };
+        let all = self.ledger.certificates(&filter)?;
+        Ok(all.into_iter().find(|r| r.replaces == request.replaces))
+    }
+}
+
+/// The leaf in a folder whose key is there and belongs to it.
+pub fn saved(files: &dyn Files, keygen: &dyn Keygen, folder: &Path) -> Option<Certificate> {
+    let read = |name| files.read(&folder.join(name), pem::MAX_BYTES as u64).ok();
+    let leaf = Certificate::all_from_pem(&read(bundle::CERTIFICATE)?)
+        .ok()?
+        .into_iter()
+        .next()?;
+    let complete = [bundle::CHAIN, bundle::CA_BUNDLE]
+        .iter()
+        .all(|name| files.exists(&folder.join(name)));
+    let KeyFile::Clear(key) = KeyFile::parse(&read(bundle::KEY)?).ok()? else {
+        return None;
+    };
+    let public = keygen.public_of(&key).ok()?;
+    (complete && public.bits() == leaf.public_key.bits()).then_some(leaf)
+}
+
+/// Whether `leaf` is the certificate that `record` intended.
+pub fn belongs(record: &CertificateRecord, leaf: &Certificate) -> bool {
+    let significant =
+        |bytes: &[u8]| -> Vec<u8> { bytes.iter().copied().skip_while(|b| *b == 0).collect() };
+    significant(&record.serial) == significant(&leaf.serial)
+        && record.validity == leaf.validity
+        && record.subject == leaf.subject.to_string()
+}
+
+/// Why there is no new identity, and how far it got.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// No place for the key.
+    #[error("nothing was signed: the identity has no place to go")]
+    Claim(#[source] FileError),
+    /// Saved, not confirmed.
+    #[error("the certificate was signed and saved but not confirmed; run the same command again")]
+    Confirm(#[source] LedgerError),
+    /// Not drafted or sealed.
+    #[error("the certificate was not made")]
+    Draft(#[from] DraftError),
+    /// The template would refuse it.
+    #[error("nothing was signed: the device would be refused at its first connect")]
+    Fit(#[from] FitError),
+    /// The CA cannot issue.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// The key cannot be used.
+    #[error("the device's key cannot be used")]
+    Key(#[source] KeyError),
+    /// The record failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The window is wrong.
+    #[error(transparent)]
+    Lifetime(#[from] LifetimeError),
+    /// A file cannot be read.
+    #[error(transparent)]
+    Read(FileError),
+    /// Signed, not saved.
+    #[error("the certificate was signed but not saved; its key is kept, run this again")]
+    Save(#[source] FileError),
+    /// Not signed.
+    #[error("the certificate was not signed")]
+    Sign(#[from] SignError),
+}
+
+impl IssueError {
+    fn inner(&self) -> &dyn Explain {
+        match self {
+            Self::Claim(e) | Self::Read(e) | Self::Save(e) => e,
+            Self::Confirm(e) | Self::Ledger(e) => e,
+            Self::Draft(e) => e,
+            Self::Fit(e) => e,
+            Self::Issuer(e) => e,
+            Self::Key(e) => e,
+            Self::Lifetime(e) => e,
+            Self::Sign(e) => e,
+        }
+    }
+}
+
+impl Explain for IssueError {
+    fn kind(&self) -> Kind {
+        self.inner().kind()
+    }
+    fn code(&self) -> &'static str {
+        self.inner().code()
+    }
+    fn hint(&self) -> Option<String> {
+        self.inner().hint()
+    }
+}
