@@ -16,11 +16,3 @@ pub mod ports;
 /// The local stand-in for AWS IoT Core.
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
-
-const _: () = {
-    #[deprecated(
-        note = "LEAD: read LEAD-NOTE.md in your worktree now, then delete it and this const"
-    )]
-    const NOTE: () = ();
-    NOTE
-};

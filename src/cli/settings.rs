@@ -101,73 +101,34 @@ impl Settings {
     /// Reads files and environment once.
     pub(super) fn resolve(global: &Global) -> Result<Self, Failure> {
         set_colour(global.color);
-        let mut sources = BTreeMap::new();
         let project_file = find_project_file(global)?;
-        let user_file = user_file();
-        let project = project_file.as_deref().map(read_file).transpose()?;
-        let user = user_file
-            .as_deref()
-            .map(read_file)
-            .transpose()?
-            .unwrap_or_default();
-        let mut pick =
-            |name, flag: Option<String>, vars: &[&str], of: fn(&ConfigFile) -> Option<String>| {
-                let environment = || {
-                    vars.iter().find_map(|var| {
-                        let value = env::var(var).ok().filter(|value| !value.is_empty())?;
-                        Some((value, format!("environment {var}")))
-                    })
-                };
-                let from_file = |file: Option<&ConfigFile>, path: Option<&Path>| {
-                    Some((of(file?)?, path?.display().to_string()))
-                };
-                let (value, source) = flag
-                    .map(|value| (value, "flag".to_owned()))
-                    .or_else(environment)
-                    .or_else(|| from_file(project.as_ref(), project_file.as_deref()))
-                    .or_else(|| from_file(Some(&user), user_file.as_deref()))?;
-                sources.insert(name, source);
-                Some(value)
-            };
-        let region = pick(
-            "region",
-            global.region.clone(),
-            &["NAMEPLATE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"],
-            |f| f.region.clone(),
-        );
-        let profile = pick(
-            "profile",
-            global.profile.clone(),
-            &["NAMEPLATE_PROFILE", "AWS_PROFILE"],
-            |f| f.profile.clone(),
-        );
-        let endpoint_url = pick(
-            "endpoint_url",
-            global.endpoint_url.clone(),
-            &[
-                "NAMEPLATE_ENDPOINT_URL",
-                "AWS_ENDPOINT_URL_IOT",
-                "AWS_ENDPOINT_URL",
-            ],
-            |f| f.endpoint_url.clone(),
-        );
-        let target = global
-            .target
-            .or(project.as_ref().and_then(|f| f.target))
-            .or(user.target);
-        let target_source = match (global.target, project.as_ref().and_then(|f| f.target)) {
-            (Some(_), _) => "flag or environment NAMEPLATE_TARGET".to_owned(),
-            (None, Some(_)) => FILE_NAME.to_owned(),
-            _ => "built-in".to_owned(),
+        let project = project_file.as_deref().map(folder_of);
+        let layers = Layers {
+            project: project_file.map(Layer::read).transpose()?,
+            user: user_file().map(Layer::read).transpose()?,
         };
-        sources.insert("target", target_source);
+        let mut sources = BTreeMap::new();
+        let mut pick = |name, flag: &Option<String>, vars: &[&str], of: Field| {
+            let (value, source) = layers.pick(flag.as_deref(), vars, of)?;
+            sources.insert(name, source);
+            Some(value)
+        };
+        let region = pick("region", &global.region, &REGION_VARS, |f| f.region.clone());
+        let profile = pick("profile", &global.profile, &PROFILE_VARS, |f| {
+            f.profile.clone()
+        });
+        let endpoint_url = pick("endpoint_url", &global.endpoint_url, &ENDPOINT_VARS, |f| {
+            f.endpoint_url.clone()
+        });
+        let target = layers.target(global.target);
+        sources.insert("target", target.1);
         Ok(Self {
-            project: project_file.as_deref().map(folder_of),
-            target: target.unwrap_or(Target::Sandbox),
+            project,
+            target: target.0,
             region,
             profile,
             endpoint_url,
-            file: project.unwrap_or(user),
+            file: layers.merged(),
             sources,
         })
     }
@@ -219,6 +180,92 @@ impl Settings {
             .clone()
             .unwrap_or_else(|| "sandbox".into());
         Some(self.project.as_ref()?.join(relative))
+    }
+}
+
+const REGION_VARS: [&str; 3] = ["NAMEPLATE_REGION", "AWS_REGION", "AWS_DEFAULT_REGION"];
+const PROFILE_VARS: [&str; 2] = ["NAMEPLATE_PROFILE", "AWS_PROFILE"];
+const ENDPOINT_VARS: [&str; 3] = [
+    "NAMEPLATE_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_IOT",
+    "AWS_ENDPOINT_URL",
+];
+
+type Field = fn(&ConfigFile) -> Option<String>;
+
+/// One configuration file, read.
+struct Layer {
+    path: PathBuf,
+    file: ConfigFile,
+}
+
+impl Layer {
+    fn read(path: PathBuf) -> Result<Self, Failure> {
+        let file = read_file(&path)?;
+        Ok(Self { path, file })
+    }
+}
+
+/// The configuration files, strongest first.
+struct Layers {
+    project: Option<Layer>,
+    user: Option<Layer>,
+}
+
+impl Layers {
+    /// A setting and where it came from: flag, environment, project file, user file.
+    fn pick(&self, flag: Option<&str>, vars: &[&str], of: Field) -> Option<(String, String)> {
+        if let Some(value) = flag {
+            return Some((value.to_owned(), "flag".to_owned()));
+        }
+        let set = |var: &&str| env::var(var).ok().filter(|value| !value.is_empty());
+        if let Some((value, var)) = vars.iter().find_map(|var| Some((set(var)?, var))) {
+            return Some((value, format!("environment {var}")));
+        }
+        let mut files = [&self.project, &self.user].into_iter().flatten();
+        files.find_map(|layer| Some((of(&layer.file)?, layer.path.display().to_string())))
+    }
+
+    fn target(&self, flag: Option<Target>) -> (Target, String) {
+        if let Some(target) = flag {
+            return (target, "flag or environment NAMEPLATE_TARGET".to_owned());
+        }
+        let mut files = [&self.project, &self.user].into_iter().flatten();
+        files
+            .find_map(|layer| Some((layer.file.target?, layer.path.display().to_string())))
+            .unwrap_or((Target::Sandbox, "built-in".to_owned()))
+    }
+
+    /// Every key from the strongest file that has it.
+    fn merged(self) -> ConfigFile {
+        let project = self.project.map(|layer| layer.file).unwrap_or_default();
+        let user = self.user.map(|layer| layer.file).unwrap_or_default();
+        ConfigFile {
+            target: project.target.or(user.target),
+            region: project.region.or(user.region),
+            profile: project.profile.or(user.profile),
+            endpoint_url: project.endpoint_url.or(user.endpoint_url),
+            ledger: project.ledger.or(user.ledger),
+            ca_dir: project.ca_dir.or(user.ca_dir),
+            issue: IssueConfig {
+                ca: project.issue.ca.or(user.issue.ca),
+                validity: project.issue.validity.or(user.issue.validity),
+                backdate: project.issue.backdate.or(user.issue.backdate),
+                passphrase_file: project.issue.passphrase_file.or(user.issue.passphrase_file),
+                template: project.issue.template.or(user.issue.template),
+            },
+            sandbox: SandboxConfig {
+                state: project.sandbox.state.or(user.sandbox.state),
+                account: project.sandbox.account.or(user.sandbox.account),
+            },
+            device: DeviceConfig {
+                identity: project.device.identity.or(user.device.identity),
+                endpoint: project.device.endpoint.or(user.device.endpoint),
+                port: project.device.port.or(user.device.port),
+                server_ca: project.device.server_ca.or(user.device.server_ca),
+                ntp: project.device.ntp.or(user.device.ntp),
+            },
+        }
     }
 }
 
