@@ -2,6 +2,9 @@
 
 /// How long to wait before trying again.
 pub mod backoff;
+/// A list of devices, read strictly.
+#[cfg(feature = "operator")]
+pub mod batch;
 /// Which files one identity consists of, their names and secrecy.
 pub mod bundle;
 /// A certificate, parsed once at the door.
@@ -23,6 +26,9 @@ pub mod finding;
 pub mod fit;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
+/// May a certificate connect, must it be provisioned first, or is it refused?
+#[cfg(feature = "sandbox")]
+pub mod jitp;
 /// JSON read strictly.
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.

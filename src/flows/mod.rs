@@ -11,6 +11,9 @@ pub mod ca_import;
 pub mod ca_register;
 /// The first connect that knows JITP.
 pub mod connect;
+/// `device batch`.
+#[cfg(feature = "operator")]
+pub mod device_batch;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;
