@@ -1,3 +1,13 @@
 //! What commands do to the world. One binary: it links once, and its tests run side by side.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod connect;
+mod device_lab;
+mod preflight;
 mod sandbox_mqtt;
+mod sandbox_rest;
