@@ -6,5 +6,10 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod batch;
+mod ca;
+mod issue;
+mod ledger;
+mod project;
 mod sandbox_mqtt;
 mod sandbox_rest;
