@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::project::{Project, tool};
+use crate::project::{Project, quiet, tool};
 
 fn list(count: usize) -> String {
     let mut text = "serial,site\n".to_owned();
@@ -69,7 +69,7 @@ fn killed_at_random_moments_the_same_command_finishes() {
         state ^= state << 13;
         state ^= state >> 17;
         state ^= state << 5;
-        let mut child = project.command(&args).spawn().unwrap();
+        let mut child = quiet(&mut project.command(&args)).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(u64::from(state % 400)));
         if child.try_wait().unwrap().is_some() {
             break;

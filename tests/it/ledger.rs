@@ -1,6 +1,6 @@
 //! The ledger notices what is changed behind its back, and lets no two identities be live.
 
-use crate::project::Project;
+use crate::project::{Project, quiet};
 
 #[test]
 fn every_change_behind_its_back_is_found() {
@@ -56,7 +56,7 @@ fn processes_that_race_leave_one_live_identity() {
         .map(|n| {
             let out = format!("out-{n}");
             let mut command = project.command(&["device", "issue", "pump", "--out", &out]);
-            command.spawn().unwrap()
+            quiet(&mut command).spawn().unwrap()
         })
         .collect();
     let won = racers

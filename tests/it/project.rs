@@ -79,6 +79,11 @@ impl Project {
     }
 }
 
+/// What it prints is of no interest.
+pub fn quiet(command: &mut Command) -> &mut Command {
+    command.stdout(Stdio::null()).stderr(Stdio::null())
+}
+
 /// Runs another program and expects success; its stdout.
 #[track_caller]
 pub fn tool(program: &str, args: &[&str], folder: &Path) -> String {
