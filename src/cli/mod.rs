@@ -17,6 +17,8 @@ mod init;
 mod ledger;
 mod preflight;
 mod report;
+#[cfg(feature = "sandbox")]
+mod sandbox;
 mod settings;
 mod version;
 mod wire;
@@ -56,6 +58,9 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::Command),
     Preflight(preflight::Args),
+    #[cfg(feature = "sandbox")]
+    #[command(subcommand)]
+    Sandbox(sandbox::Command),
     Version(version::Args),
 }
 
@@ -81,6 +86,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Ledger(command) => command.run(&settings, output),
         Command::Preflight(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(command) => command.run(&settings, output),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }

@@ -20,6 +20,9 @@ pub mod finding;
 pub mod fit;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
+/// May a certificate connect, must it be provisioned first, or is it refused?
+#[cfg(feature = "sandbox")]
+pub mod jitp;
 /// JSON read strictly.
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.

@@ -34,3 +34,37 @@ impl Clock for SystemClock {
         std::thread::sleep(duration);
     }
 }
+
+/// The machine's clock, moved: it shows another time, and runs on from there.
+#[derive(Clone, Copy, Debug)]
+pub struct ShiftedClock {
+    nanos: i128,
+}
+
+impl ShiftedClock {
+    /// A clock that shows `at` now.
+    pub fn starting_at(at: UtcTime) -> Self {
+        Self {
+            nanos: i128::from(at.unix()) * 1_000_000_000 - SystemClock.now_nanos(),
+        }
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> UtcTime {
+        let seconds = self.now_nanos().div_euclid(1_000_000_000);
+        UtcTime::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX))
+    }
+
+    fn now_nanos(&self) -> i128 {
+        SystemClock.now_nanos() + self.nanos
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration);
+    }
+}

@@ -4,12 +4,24 @@ use std::sync::{Arc, Mutex};
 
 use crate::ports::Clock;
 
+mod broker;
+mod connection;
+/// The state folder, and how a running sandbox is found.
+pub mod folder;
+/// What happened, shaped as in CloudWatch Logs.
+pub mod logs;
 /// Certificates, things, policies and templates of one account and Region.
 pub mod registry;
 /// The control plane's REST interface.
 pub mod rest;
+/// Starts and stops a sandbox.
+pub mod server;
+mod session;
 /// Where the registry keeps its entities.
 pub mod store;
+/// The MQTT endpoint's TLS.
+pub mod tls;
+mod topics;
 
 /// What every server of one sandbox shares.
 #[derive(Clone)]

@@ -1,1 +1,10 @@
 //! What commands do to the world. One binary: it links once, and its tests run side by side.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod sandbox_mqtt;
+mod sandbox_rest;

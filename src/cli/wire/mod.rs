@@ -3,6 +3,9 @@
 /// What issuing acts through.
 #[cfg(feature = "operator")]
 pub(super) mod factory;
+/// A sandbox on this machine.
+#[cfg(feature = "sandbox")]
+pub(super) mod sandbox;
 /// The control plane that the settings point at.
 #[cfg(feature = "operator")]
 pub(super) mod target;

@@ -1,6 +1,7 @@
 //! Policies and a request in, a decision with its reasons out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::document::{Document, Effect, Selection, Statement};
 use super::pattern::Unresolved;
@@ -68,8 +69,8 @@ pub struct Request<'a> {
 pub struct NamedPolicy {
     /// The policy's name.
     pub name: String,
-    /// What it says.
-    pub document: Document,
+    /// What it says; shared by all that are attached to it.
+    pub document: Arc<Document>,
 }
 
 /// What the policies say together.
@@ -199,7 +200,7 @@ mod tests {
         let text = format!(r#"{{"Version":"2012-10-17","Statement":[{statements}]}}"#);
         NamedPolicy {
             name: "p".into(),
-            document: Document::parse(&text.replace("ARN:", ARN)).unwrap(),
+            document: Arc::new(Document::parse(&text.replace("ARN:", ARN)).unwrap()),
         }
     }
 
@@ -329,7 +330,7 @@ mod tests {
         );
         let policies = [NamedPolicy {
             name: "p".into(),
-            document: Document::parse(&text).unwrap(),
+            document: Arc::new(Document::parse(&text).unwrap()),
         }];
         let resource = format!("{ARN}client/x");
         let facts = Facts::new("x");

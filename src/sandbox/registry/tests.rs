@@ -2,7 +2,7 @@ use std::process::Command;
 
 use super::*;
 use crate::core::cert::Certificate;
-use crate::core::template::{Template, TemplateKind, jitp_parameters, shipped};
+use crate::core::template::{TemplateKind, jitp_parameters, shipped};
 use crate::core::time::{Span, UtcTime};
 
 /// Certificates that OpenSSL makes: a self-signed CA, and what it signs.
@@ -187,11 +187,18 @@ fn a_ca_is_registered_only_with_proof_of_its_key() {
             wanted
         );
     }
-    let id = registry
-        .register_ca(proven(&ca, good.clone()), now)
-        .unwrap();
+    registry.register_ca(proven(&ca, good), now).unwrap();
+}
+
+#[test]
+fn the_same_ca_again_is_refused_with_its_arn() {
+    let lab = Lab::new();
+    let ca = lab.own("ca", "Root");
+    let now = soon(&ca);
+    let mut registry = memory();
+    let id = registry.register_ca(sni_only(&ca), now).unwrap();
     assert_eq!(&id, ca.id());
-    let again = registry.register_ca(proven(&ca, good), now).unwrap_err();
+    let again = registry.register_ca(sni_only(&ca), now).unwrap_err();
     assert_eq!(name(&again), "ResourceAlreadyExistsException");
     let arn = format!("arn:aws:iot:eu-west-1:123456789012:cacert/{id}");
     assert_eq!(again.resource, Some((id.to_string(), arn)));
@@ -302,10 +309,24 @@ fn certificates_follow_their_ca_and_their_status() {
         ..CaChange::default()
     };
     registry.update_ca(ca.id(), change, now).unwrap();
-    let id = registry.register_certificate(&request, now).unwrap();
+    registry.register_certificate(&request, now).unwrap();
     let again = registry.register_certificate(&request, now).unwrap_err();
     assert_eq!(name(&again), "ResourceAlreadyExistsException");
+}
 
+#[test]
+fn a_certificate_in_use_is_not_deleted() {
+    let lab = Lab::new();
+    let leaf = lab.own("leaf", "pump-1");
+    let now = soon(&leaf);
+    let mut registry = memory();
+    let request = CertificateRegistration {
+        certificate: leaf,
+        ca: None,
+        status: CertificateStatus::Active,
+        without_ca: true,
+    };
+    let id = registry.register_certificate(&request, now).unwrap();
     let thing: ThingName = "pump-1".parse().unwrap();
     let new = NewThing {
         name: thing.clone(),

@@ -1,0 +1,192 @@
+//! The flags that start a sandbox, for `serve` and `run`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::cli::report::note;
+use crate::cli::settings::Settings;
+use crate::cli::wire::sandbox as wire;
+use crate::core::time::{Span, UtcTime};
+use crate::explain::{Failure, Kind};
+use crate::sandbox::server::{MqttConfig, Running, RunningInfo, Server, StatePlace};
+
+/// How a sandbox is started.
+#[derive(clap::Args, Debug)]
+pub(super) struct StartArgs {
+    /// The folder of its durable state [default: the project's `sandbox` folder]
+    #[arg(long, value_name = "DIR", conflicts_with = "ephemeral")]
+    state: Option<PathBuf>,
+    /// Where the control plane (REST) listens; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    control: Option<SocketAddr>,
+    /// Where the MQTT endpoint listens; port 0 takes any free one
+    #[arg(long, value_name = "ADDR:PORT")]
+    mqtt: Option<SocketAddr>,
+    /// The MQTT endpoint's name: what clients must send as TLS server name
+    #[arg(long, value_name = "NAME", default_value = "localhost")]
+    endpoint: String,
+    /// Keep the state in a temporary folder that is removed at the end
+    #[arg(long)]
+    ephemeral: bool,
+    /// How long after its first connection a device is provisioned (`500ms`, `1s`, `1m`)
+    #[arg(long, value_name = "SPAN", default_value = "1s", value_parser = delay)]
+    jitp_delay: Duration,
+    /// Start the sandbox's clock at this time (RFC 3339, or `+90d`)
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// Take clients that send no TLS server name
+    #[arg(long)]
+    legacy_sni: bool,
+    /// Take certificates that have expired or are not valid yet
+    #[arg(long)]
+    allow_expired: bool,
+}
+
+/// Where a command listens unless told otherwise.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ports {
+    pub(super) control: u16,
+    pub(super) mqtt: u16,
+}
+
+/// A sandbox that this command has started.
+pub(super) struct Started {
+    pub(super) running: Running,
+    pub(super) state: PathBuf,
+    temporary: bool,
+}
+
+impl StartArgs {
+    /// Starts it. Without a state folder, one is made up if `temporary` allows it.
+    pub(super) fn start(
+        &self,
+        settings: &Settings,
+        ports: Ports,
+        temporary: bool,
+    ) -> Result<Started, Failure> {
+        let at = self
+            .at
+            .as_deref()
+            .map(|text| UtcTime::parse_relative(text, wire::now()));
+        let (state, temporary) = self.state(settings, temporary)?;
+        let place = settings.sandbox_place()?;
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let mqtt = MqttConfig {
+            name: self.endpoint.clone(),
+            legacy_sni: self.legacy_sni,
+            allow_expired: self.allow_expired,
+            ..MqttConfig::new(self.mqtt.unwrap_or(local(ports.mqtt)))
+        };
+        let mut config = wire::config(StatePlace::Durable(state.clone()), place, at.transpose()?);
+        config.control = self.control.unwrap_or(local(ports.control));
+        config.jitp_delay = self.jitp_delay;
+        let open = [config.control, mqtt.address];
+        open.iter()
+            .filter(|address| !address.ip().is_loopback())
+            .for_each(warn_open);
+        config.mqtt = Some(mqtt);
+        Ok(Started {
+            running: Server::start(config)?,
+            state,
+            temporary,
+        })
+    }
+
+    fn state(&self, settings: &Settings, temporary: bool) -> Result<(PathBuf, bool), Failure> {
+        let own = self.state.clone().or_else(|| settings.sandbox_state());
+        match own {
+            Some(state) if !self.ephemeral => Ok((state, false)),
+            None if !self.ephemeral && !temporary => {
+                let message = "there is no project here, and no folder for the sandbox's state";
+                Err(Failure::new(Kind::Input, "sandbox.no-state", message)
+                    .hint("run `nameplate init` first, or use --state DIR or --ephemeral"))
+            }
+            _ => {
+                let name = format!("nameplate-sandbox-{}", wire::random_name());
+                Ok((std::env::temp_dir().join(name), true))
+            }
+        }
+    }
+}
+
+/// Says loudly that others can reach it.
+fn warn_open(address: &SocketAddr) {
+    note(format_args!(
+        "WARNING: the sandbox listens on {address}, which others can reach. It takes any AWS \
+         credentials: whoever gets there can change everything in it."
+    ));
+}
+
+impl Started {
+    /// Stops it, and removes a temporary state folder.
+    pub(super) fn stop(self) {
+        self.running.stop();
+        if self.temporary {
+            let _ = std::fs::remove_dir_all(&self.state);
+        }
+    }
+
+    pub(super) fn listening(&self) -> Listening {
+        Listening {
+            event: "listening",
+            info: self.running.info().clone(),
+            state: self.state.clone(),
+            temporary: self.temporary,
+        }
+    }
+}
+
+/// Where a sandbox listens.
+#[derive(serde::Serialize)]
+pub(super) struct Listening {
+    event: &'static str,
+    #[serde(flatten)]
+    info: RunningInfo,
+    state: PathBuf,
+    temporary: bool,
+}
+
+impl crate::cli::report::Report for Listening {}
+
+impl fmt::Display for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RunningInfo {
+            account, region, ..
+        } = &self.info;
+        writeln!(f, "the sandbox plays account {account} in {region}")?;
+        write_places(f, &self.info)?;
+        let temporary = if self.temporary {
+            " (removed at the end)"
+        } else {
+            ""
+        };
+        write!(f, "  state          {}{temporary}", self.state.display())
+    }
+}
+
+/// The lines that say where it can be reached.
+pub(super) fn write_places(f: &mut fmt::Formatter<'_>, info: &RunningInfo) -> fmt::Result {
+    writeln!(f, "  control plane  {}", info.control_url)?;
+    if let (Some(host), Some(port)) = (&info.mqtt_host, info.mqtt_port) {
+        writeln!(f, "  MQTT           {host}:{port}")?;
+    }
+    if let Some(ca) = &info.ca_file {
+        writeln!(f, "  server CA      {}", ca.display())?;
+    }
+    Ok(())
+}
+
+/// `1s`, `2m`, or in milliseconds, `500ms`.
+fn delay(text: &str) -> Result<Duration, String> {
+    if let Some(millis) = text.strip_suffix("ms") {
+        let wrong = |_| format!("`{text}` is not a duration such as `500ms`");
+        return millis.parse().map(Duration::from_millis).map_err(wrong);
+    }
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = u64::try_from(span.as_seconds());
+    seconds
+        .map(Duration::from_secs)
+        .map_err(|_| format!("`{text}` is negative"))
+}

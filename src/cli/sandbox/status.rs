@@ -1,0 +1,147 @@
+//! `sandbox status`
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::reset::state_folder;
+use super::start::write_places;
+use crate::cli::report::Report;
+use crate::cli::settings::Settings;
+use crate::core::ids::Place;
+use crate::explain::Failure;
+use crate::sandbox::folder::{find_running, last_failures};
+use crate::sandbox::logs::Record;
+use crate::sandbox::registry::{Registry, RegistryError};
+use crate::sandbox::server::{RunningInfo, ServerError, read_registry};
+
+/// How many refusals are shown.
+const REFUSALS: usize = 5;
+
+/// Show whether the sandbox runs, what is registered in it, and whom it refused last
+#[derive(clap::Args, Debug)]
+pub(in crate::cli) struct Args {
+    /// The folder of its durable state [default: the project's `sandbox` folder]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// How many refusals to show
+    #[arg(long, value_name = "N", default_value_t = REFUSALS)]
+    last: usize,
+}
+
+/// What a sandbox is doing, and what it knows.
+#[derive(serde::Serialize)]
+pub(super) struct Status {
+    running: Option<RunningInfo>,
+    state: PathBuf,
+    #[serde(flatten)]
+    place: Place,
+    /// Kind → status → how many; kinds without a status have `total` only.
+    registered: BTreeMap<&'static str, BTreeMap<String, usize>>,
+    last_refusals: Vec<Record>,
+}
+
+impl Args {
+    pub(super) fn run(self, settings: &Settings) -> Result<Status, Failure> {
+        let state = state_folder(self.state, settings)?;
+        let running = find_running(&state);
+        let place = match &running {
+            Some(info) => Place {
+                account: info.account.clone(),
+                region: info.region.clone(),
+            },
+            None => settings.sandbox_place()?,
+        };
+        let (place, registry) = read(&state, place)?;
+        Ok(Status {
+            running,
+            place,
+            registered: registry.as_ref().map(count).unwrap_or_default(),
+            last_refusals: last_failures(&state, self.last),
+            state,
+        })
+    }
+}
+
+/// The registry of whatever place the state belongs to.
+fn read(state: &Path, place: Place) -> Result<(Place, Option<Registry>), ServerError> {
+    match read_registry(state, place.clone()) {
+        Err(ServerError::Registry(RegistryError::Place { account, region })) => {
+            let place = Place { account, region };
+            Ok((place.clone(), read_registry(state, place)?))
+        }
+        other => Ok((place, other?)),
+    }
+}
+
+fn count(registry: &Registry) -> BTreeMap<&'static str, BTreeMap<String, usize>> {
+    let mut all: BTreeMap<&'static str, BTreeMap<String, usize>> = BTreeMap::new();
+    let mut add = |kind, status: &str| {
+        let kind = all.entry(kind).or_default();
+        *kind.entry(status.to_owned()).or_default() += 1;
+    };
+    for ca in registry.cas() {
+        add("cas", if ca.active { "ACTIVE" } else { "INACTIVE" });
+    }
+    for certificate in registry.certificates() {
+        add("certificates", certificate.status.as_str());
+    }
+    registry.policies().for_each(|_| add("policies", TOTAL));
+    registry.templates().for_each(|_| add("templates", TOTAL));
+    registry.things().for_each(|_| add("things", TOTAL));
+    all
+}
+
+/// The status of kinds that have none.
+const TOTAL: &str = "total";
+
+impl Report for Status {}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.running {
+            Some(info) => {
+                writeln!(
+                    f,
+                    "the sandbox runs since {} (process {})",
+                    info.started, info.pid
+                )?;
+                write_places(f, info)?;
+            }
+            None => writeln!(f, "the sandbox does not run")?,
+        }
+        writeln!(f, "  state          {}", self.state.display())?;
+        let Place { account, region } = &self.place;
+        write!(f, "registered in account {account}, {region}")?;
+        if self.registered.is_empty() {
+            f.write_str("\n  nothing")?;
+        }
+        for (kind, by_status) in &self.registered {
+            let counts = by_status.iter().map(|(status, count)| match &status[..] {
+                TOTAL => count.to_string(),
+                status => format!("{count} {status}"),
+            });
+            write!(
+                f,
+                "\n  {kind:<13}  {}",
+                counts.collect::<Vec<_>>().join(", ")
+            )?;
+        }
+        if !self.last_refusals.is_empty() {
+            f.write_str("\nlast refusals")?;
+        }
+        for record in &self.last_refusals {
+            let who = record
+                .client_id
+                .as_deref()
+                .or(record.device_certificate_id.as_deref());
+            let who = who.unwrap_or("unknown client");
+            let (event, reason) = (&record.event_type, record.reason.as_deref().unwrap_or(""));
+            write!(f, "\n  {} {event} {who}: {reason}", record.timestamp)?;
+            if let Some(details) = &record.details {
+                write!(f, "\n    {details}")?;
+            }
+        }
+        Ok(())
+    }
+}

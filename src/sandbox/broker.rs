@@ -1,0 +1,334 @@
+//! What all MQTT connections share: who is connected, who gets a message, what certificates may
+//! do, and the provisioning of new ones. It performs; [`crate::core::jitp`] and
+//! [`super::session`] decide.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::packet::Qos;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Shared;
+use super::logs::{Logs, Record};
+use super::registry::{CertificateMode, CertificateStatus, Registry};
+use super::session::{Authority, Message, Subscription};
+use super::tls::Endpoint;
+use super::topics;
+use crate::core::cert::Certificate;
+use crate::core::ids::{CertificateId, PolicyName};
+use crate::core::jitp::{self, CaView, LeafView, Presented, Provision, Verdict, View};
+use crate::core::policy::{Document, NamedPolicy};
+use crate::core::template::jitp_parameters;
+
+/// How many messages wait for one client; more are dropped, as AWS IoT drops over its limits.
+pub(super) const INBOX: usize = 256;
+/// How many parsed policy documents are kept.
+const DOCUMENTS: usize = 1024;
+
+/// How the broker treats clients.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    /// How long after its first connection a device is provisioned.
+    pub(super) jitp_delay: Duration,
+    /// Certificates outside their dates may connect.
+    pub(super) allow_expired: bool,
+}
+
+/// A connected client, as the others see it.
+struct Client {
+    /// Which connection of this client id it is.
+    number: u64,
+    inbox: mpsc::Sender<Message>,
+    /// Dropped or sent when another connection takes the client id.
+    _owned: oneshot::Sender<()>,
+    subscriptions: Vec<Subscription>,
+}
+
+/// A connection that wants to be a client id's only one.
+pub(super) struct Claim {
+    pub(super) client_id: String,
+    pub(super) number: u64,
+    pub(super) inbox: mpsc::Sender<Message>,
+    pub(super) owned: oneshot::Sender<()>,
+}
+
+/// Everything the connections share.
+pub(super) struct Broker {
+    pub(super) shared: Shared,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) logs: Logs,
+    pub(super) rules: Rules,
+    clients: Mutex<HashMap<String, Client>>,
+    documents: Mutex<HashMap<Arc<str>, Arc<Document>>>,
+    provisioning: Mutex<HashSet<CertificateId>>,
+    numbers: AtomicU64,
+}
+
+impl Broker {
+    pub(super) fn new(shared: Shared, endpoint: Arc<Endpoint>, logs: Logs, rules: Rules) -> Self {
+        Self {
+            shared,
+            endpoint,
+            logs,
+            rules,
+            clients: Mutex::default(),
+            documents: Mutex::default(),
+            provisioning: Mutex::default(),
+            numbers: AtomicU64::new(1),
+        }
+    }
+
+    /// A number for a new connection.
+    pub(super) fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The registry's generation: rights learnt under another are stale.
+    pub(super) fn generation(&self) -> u64 {
+        self.registry().generation()
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        lock(&self.shared.registry)
+    }
+
+    /// Whether a client may go on, by its certificate.
+    pub(super) fn verdict(&self, presented: Presented<'_>) -> Verdict {
+        let view = self.view(presented.leaf);
+        let now = self.shared.clock.now();
+        jitp::decide(presented, &view, now, self.rules.allow_expired)
+    }
+
+    fn view(&self, leaf: &Certificate) -> View {
+        let sni_only = |mode: CertificateMode| mode == CertificateMode::SniOnly;
+        let registry = self.registry();
+        let entry = registry.certificate(leaf.id());
+        let cas = match &entry {
+            // The CA only matters to a certificate that is not settled yet.
+            Some(entry) if entry.status != CertificateStatus::PendingActivation => Vec::new(),
+            _ => registry.cas_with_subject(&leaf.issuer_der),
+        };
+        View {
+            leaf: entry.map(|entry| LeafView {
+                status: entry.status,
+                sni_only: sni_only(entry.mode),
+            }),
+            cas: cas
+                .into_iter()
+                .map(|ca| CaView {
+                    active: ca.active,
+                    auto_registration: ca.auto_registration,
+                    template: ca.config.is_some(),
+                    sni_only: sni_only(ca.mode),
+                    certificate: ca.certificate,
+                })
+                .collect(),
+        }
+    }
+
+    /// What a registered certificate may do now, and under which generation that holds.
+    pub(super) fn authority(&self, id: &CertificateId) -> (Authority, u64) {
+        let (principal, active, generation) = {
+            let registry = self.registry();
+            let entry = registry.certificate(id);
+            let active = entry.is_some_and(|entry| entry.status == CertificateStatus::Active);
+            (registry.principal(id), active, registry.generation())
+        };
+        let things = principal.things.into_iter().map(|mut thing| {
+            let group_policies = std::mem::take(&mut thing.group_policies);
+            (thing, self.compile(group_policies))
+        });
+        let authority = Authority {
+            things: things.collect(),
+            policies: self.compile(principal.policies),
+            active,
+        };
+        (authority, generation)
+    }
+
+    /// Documents parsed, each text once. The registry takes only documents that parse.
+    fn compile(&self, policies: Vec<(PolicyName, Arc<str>)>) -> Vec<NamedPolicy> {
+        let mut known = lock(&self.documents);
+        if known.len() > DOCUMENTS {
+            known.clear();
+        }
+        let mut compiled = Vec::new();
+        for (name, text) in policies {
+            let document = match known.get(&text) {
+                Some(document) => Arc::clone(document),
+                None => {
+                    let Ok(document) = Document::parse(&text) else {
+                        continue;
+                    };
+                    let document = Arc::new(document);
+                    known.insert(text, Arc::clone(&document));
+                    document
+                }
+            };
+            compiled.push(NamedPolicy {
+                name: name.to_string(),
+                document,
+            });
+        }
+        compiled
+    }
+
+    /// Makes a connection its client id's only one; the one before is told by its `owned` ending.
+    pub(super) fn claim(&self, claim: Claim) {
+        let client = Client {
+            number: claim.number,
+            inbox: claim.inbox,
+            _owned: claim.owned,
+            subscriptions: Vec::new(),
+        };
+        lock(&self.clients).insert(claim.client_id, client);
+    }
+
+    /// Forgets a connection, unless another has its client id by now.
+    pub(super) fn leave(&self, client_id: &str, number: u64) {
+        let mut clients = lock(&self.clients);
+        if clients
+            .get(client_id)
+            .is_some_and(|client| client.number == number)
+        {
+            clients.remove(client_id);
+        }
+    }
+
+    /// Replaces a connection's subscriptions.
+    pub(super) fn subscriptions(&self, client_id: &str, number: u64, all: Vec<Subscription>) {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get_mut(client_id).filter(|c| c.number == number) {
+            client.subscriptions = all;
+        }
+    }
+
+    /// Hands a message to everyone who has subscribed to its topic.
+    pub(super) fn publish(&self, message: &Message) {
+        for client in lock(&self.clients).values() {
+            let wanted = client.subscriptions.iter();
+            if wanted
+                .clone()
+                .any(|sub| topics::matches(&sub.filter, &message.topic))
+            {
+                let _ = client.inbox.try_send(message.clone());
+            }
+        }
+    }
+
+    /// Puts a certificate into the registry as `PENDING_ACTIVATION`, if it is not there yet.
+    /// Returns the record of what was done.
+    pub(super) fn register(&self, leaf: &Certificate, provision: &Provision) -> Record {
+        if provision.register {
+            let now = self.shared.clock.now();
+            let registered = self.registry().register_pending(leaf, &provision.ca, now);
+            if let Err(error) = registered {
+                return about(
+                    leaf,
+                    Record::failure("ProvisionDevice", CLIENT_ERROR, error.to_string()),
+                );
+            }
+        }
+        self.announce(leaf, provision);
+        let mut record = about(leaf, Record::success("ProvisionDevice"));
+        record.details = Some(
+            match (provision.register, provision.run_template) {
+                (true, true) => {
+                    "registered as PENDING_ACTIVATION; the template runs now, connect again"
+                }
+                (false, true) => "still PENDING_ACTIVATION; the template runs again, connect again",
+                (true, false) => {
+                    "registered as PENDING_ACTIVATION; the CA names no template (JITR)"
+                }
+                (false, false) => "still PENDING_ACTIVATION; nobody has made it ACTIVE (JITR)",
+            }
+            .to_owned(),
+        );
+        record
+    }
+
+    /// Tells subscribers of a certificate that waits to be made active.
+    fn announce(&self, leaf: &Certificate, provision: &Provision) {
+        let millis = i64::try_from(self.shared.clock.now_nanos() / 1_000_000).unwrap_or(i64::MAX);
+        let payload = serde_json::json!({
+            "certificateId": leaf.id(),
+            "caCertificateId": provision.ca,
+            "timestamp": millis,
+            "certificateStatus": "PENDING_ACTIVATION",
+            "awsAccountId": self.registry().place().account,
+            "certificateRegistrationTimestamp": millis.to_string(),
+        });
+        let topic = format!("$aws/events/certificates/registered/{}", provision.ca);
+        self.publish(&Message {
+            topic: topic.into(),
+            payload: payload.to_string().into_bytes().into(),
+            qos: Qos::AtLeastOnce,
+        });
+    }
+
+    /// Runs the CA's template after the delay, once at a time for one certificate.
+    pub(super) fn provision_later(self: &Arc<Self>, leaf: Certificate, ca: CertificateId) {
+        if !lock(&self.provisioning).insert(leaf.id().clone()) {
+            return;
+        }
+        let broker = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(broker.rules.jitp_delay).await;
+            let record = tokio::task::block_in_place(|| broker.run_template(&leaf, &ca));
+            broker.logs.write(record);
+            lock(&broker.provisioning).remove(leaf.id());
+        });
+    }
+
+    fn run_template(&self, leaf: &Certificate, ca: &CertificateId) -> Record {
+        let found = self.registry().jitp_template(ca);
+        let Some((name, template)) = found else {
+            let details = format!(
+                "the template that the CA {ca} names is missing, disabled or cannot be read"
+            );
+            return about(
+                leaf,
+                Record::failure("ProvisionDevice", CLIENT_ERROR, details),
+            );
+        };
+        let run = || -> Result<String, String> {
+            let values = jitp_parameters(&leaf.subject, leaf.id());
+            let plan = template
+                .render(&values)
+                .map_err(|error| error.to_string())?;
+            let now = self.shared.clock.now();
+            let done = self.registry().run_plan(leaf.id(), &plan, now);
+            let done = done.map_err(|error| error.to_string())?;
+            let thing = match (&done.thing, done.thing_created) {
+                (Some(thing), true) => format!("thing `{thing}` created"),
+                (Some(thing), false) => format!("thing `{thing}` was there"),
+                (None, _) => "no thing".to_owned(),
+            };
+            Ok(format!("{thing}; certificate {}", done.status))
+        };
+        let mut record = match run() {
+            Ok(details) => Record {
+                details: Some(details),
+                ..Record::success("ProvisionDevice")
+            },
+            Err(details) => Record::failure("ProvisionDevice", CLIENT_ERROR, details),
+        };
+        record.provisioning_template_name = Some(name.to_string());
+        about(leaf, record)
+    }
+}
+
+/// The reason AWS IoT counts a failed provisioning under.
+const CLIENT_ERROR: &str = "ProvisionThing.ClientError";
+
+fn about(leaf: &Certificate, mut record: Record) -> Record {
+    record.device_certificate_id = Some(leaf.id().to_string());
+    record
+}
+
+/// A lock whose holder has panicked is taken all the same: what it guards is changed in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,237 @@
+//! What happened, as AWS IoT writes it to CloudWatch Logs (log group `AWSIotLogsV2`), one JSON
+//! object a line in `logs.ndjson`.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::core::ids::{Place, hex};
+use crate::core::time::UtcTime;
+use crate::ports::{Clock, Entropy};
+
+/// How many records stay in memory.
+const KEPT: usize = 1000;
+
+/// One record. Fields that are `None` are left out.
+#[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Record {
+    /// `YYYY-MM-DD HH:MM:SS.mmm`, UTC.
+    pub timestamp: String,
+    /// `ERROR` or `INFO`.
+    pub log_level: String,
+    /// A UUID.
+    pub trace_id: String,
+    /// The sandbox's account.
+    pub account_id: String,
+    /// `Success` or `Failure`.
+    pub status: String,
+    /// `Connect`, `Disconnect`, `Publish-In`, `Publish-Out`, `Subscribe`, `ProvisionDevice`.
+    pub event_type: String,
+    /// `MQTT`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
+    /// The MQTT client id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The certificate id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal_id: Option<String>,
+    /// Where the client is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_ip: Option<String>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_port: Option<u16>,
+    /// The topic or topic filter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_name: Option<String>,
+    /// Why a connection ended, spelled as lifecycle events do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disconnect_reason: Option<String>,
+    /// The certificate that was provisioned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_certificate_id: Option<String>,
+    /// By which template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provisioning_template_name: Option<String>,
+    /// The kind of failure, such as `AUTHORIZATION_FAILURE`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The failure in words: what, on what, by which rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+}
+
+impl Record {
+    /// Something that went well.
+    pub fn success(event_type: &str) -> Self {
+        Self {
+            log_level: "INFO".into(),
+            status: "Success".into(),
+            event_type: event_type.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Something that was refused or went wrong.
+    pub fn failure(event_type: &str, reason: &str, details: impl Into<String>) -> Self {
+        Self {
+            log_level: "ERROR".into(),
+            status: "Failure".into(),
+            event_type: event_type.into(),
+            reason: Some(reason.into()),
+            details: Some(details.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it records a failure.
+    pub fn failed(&self) -> bool {
+        self.status == "Failure"
+    }
+
+    /// About this MQTT connection.
+    #[must_use]
+    pub fn of(mut self, peer: SocketAddr, principal: Option<&str>, client: Option<&str>) -> Self {
+        self.protocol = Some("MQTT".into());
+        self.source_ip = Some(peer.ip().to_string());
+        self.source_port = Some(peer.port());
+        self.principal_id = principal.map(str::to_owned);
+        self.client_id = client.map(str::to_owned);
+        self
+    }
+
+    /// About this topic or filter.
+    #[must_use]
+    pub fn topic(mut self, topic: &str) -> Self {
+        self.topic_name = Some(topic.into());
+        self
+    }
+}
+
+/// Where records go: the last ones in memory, all of them to the file, if there is one.
+#[derive(Clone)]
+pub struct Logs {
+    place: Place,
+    clock: Arc<dyn Clock + Send + Sync>,
+    entropy: Arc<dyn Entropy + Send + Sync>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+struct Kept {
+    recent: VecDeque<Record>,
+    file: Option<File>,
+}
+
+impl Logs {
+    /// Records of this place's account, appended to `file`.
+    pub fn new(
+        place: Place,
+        clock: Arc<dyn Clock + Send + Sync>,
+        entropy: Arc<dyn Entropy + Send + Sync>,
+        file: Option<File>,
+    ) -> Self {
+        let kept = Kept {
+            recent: VecDeque::new(),
+            file,
+        };
+        Self {
+            place,
+            clock,
+            entropy,
+            kept: Arc::new(Mutex::new(kept)),
+        }
+    }
+
+    /// Stamps a record and writes it. A full disk loses the line, not the connection.
+    pub fn write(&self, mut record: Record) {
+        record.timestamp = timestamp(self.clock.now_nanos());
+        record.trace_id = self.uuid();
+        record.account_id = self.place.account.to_string();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(file), Ok(mut line)) = (&mut kept.file, serde_json::to_vec(&record)) {
+            line.push(b'\n');
+            let _ = file.write_all(&line);
+        }
+        if kept.recent.len() == KEPT {
+            kept.recent.pop_front();
+        }
+        kept.recent.push_back(record);
+    }
+
+    /// Whose records these are.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The records in memory, oldest first.
+    pub fn recent(&self) -> Vec<Record> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.recent.iter().cloned().collect()
+    }
+
+    /// A fresh random UUID (version 4).
+    pub fn uuid(&self) -> String {
+        let mut bytes = [0; 16];
+        self.entropy.fill(&mut bytes);
+        bytes[6] = bytes[6] & 0x0f | 0x40;
+        bytes[8] = bytes[8] & 0x3f | 0x80;
+        let text = hex(&bytes);
+        let parts = [
+            &text[..8],
+            &text[8..12],
+            &text[12..16],
+            &text[16..20],
+            &text[20..],
+        ];
+        parts.join("-")
+    }
+}
+
+fn timestamp(nanos: i128) -> String {
+    let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX);
+    let millis = nanos.rem_euclid(1_000_000_000) / 1_000_000;
+    let whole = UtcTime::from_unix(seconds).to_string();
+    format!(
+        "{}.{millis:03}",
+        whole.trim_end_matches('Z').replace('T', " ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_has_the_shape_of_cloudwatchs() {
+        assert_eq!(
+            timestamp(1_556_489_130_105_999_999),
+            "2019-04-28 22:05:30.105"
+        );
+        let peer = "203.0.113.1:21335".parse().unwrap();
+        let record = Record::failure("Disconnect", "DUPLICATE_CLIENT_ID", "another came").of(
+            peer,
+            Some("abc"),
+            Some("clientId01"),
+        );
+        let json = serde_json::to_value(&record).unwrap();
+        for (key, value) in [
+            ("logLevel", "ERROR"),
+            ("status", "Failure"),
+            ("eventType", "Disconnect"),
+            ("protocol", "MQTT"),
+            ("clientId", "clientId01"),
+            ("principalId", "abc"),
+            ("sourceIp", "203.0.113.1"),
+            ("reason", "DUPLICATE_CLIENT_ID"),
+            ("details", "another came"),
+        ] {
+            assert_eq!(json[key], value, "{key}");
+        }
+        assert_eq!(json["sourcePort"], 21335);
+        assert!(json.get("topicName").is_none());
+    }
+}

@@ -1,0 +1,521 @@
+//! Starts and stops a sandbox: its registry, control plane and MQTT endpoint on a runtime of their
+//! own, so that synchronous code can run one.
+
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::{Handle, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::broker::{Broker, Rules};
+use super::folder::{Folder, FolderError, SERVER_CA, STATE};
+use super::logs::{Logs, Record};
+use super::registry::{Registry, RegistryError};
+use super::store::{Store, StoreError};
+use super::tls::{Endpoint, ServerCa, TlsError, server_config};
+use super::{Shared, connection, rest};
+use crate::core::ids::Place;
+use crate::explain::{Explain, Kind};
+use crate::ports::{Clock, Entropy};
+
+pub use super::folder::{RunningInfo, find_running};
+
+/// How long a stop waits for answers that are under way.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a failed accept waits (such as when no more files can be opened).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where a sandbox keeps its state.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StatePlace {
+    /// In this folder; held alone while it runs.
+    Durable(PathBuf),
+    /// Nowhere: it is gone when it stops.
+    Memory,
+}
+
+/// What a sandbox is to be.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// Where its state is.
+    pub state: StatePlace,
+    /// The account and Region it plays.
+    pub place: Place,
+    /// Where the control plane listens; port 0 takes any free one.
+    pub control: SocketAddr,
+    /// The MQTT endpoint; `None` for the control plane alone.
+    pub mqtt: Option<MqttConfig>,
+    /// The time by which certificates are judged.
+    pub clock: Arc<dyn Clock + Send + Sync>,
+    /// For serial numbers and trace ids.
+    pub entropy: Arc<dyn Entropy + Send + Sync>,
+    /// How long after its first connection a device is provisioned.
+    pub jitp_delay: Duration,
+}
+
+/// How the MQTT endpoint is to be.
+#[derive(Clone, Debug)]
+pub struct MqttConfig {
+    /// Where it listens; port 0 takes any free one.
+    pub address: SocketAddr,
+    /// Its name: what clients must send as TLS server name.
+    pub name: String,
+    /// Takes clients that send no server name.
+    pub legacy_sni: bool,
+    /// Takes certificates outside their dates.
+    pub allow_expired: bool,
+}
+
+impl MqttConfig {
+    /// At this address, called `localhost`, strict.
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            name: "localhost".into(),
+            legacy_sni: false,
+            allow_expired: false,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// The control plane alone, on any free loopback port.
+    pub fn new(
+        state: StatePlace,
+        place: Place,
+        clock: Arc<dyn Clock + Send + Sync>,
+        entropy: Arc<dyn Entropy + Send + Sync>,
+    ) -> Self {
+        Self {
+            state,
+            place,
+            control: SocketAddr::from(([127, 0, 0, 1], 0)),
+            mqtt: None,
+            clock,
+            entropy,
+            jitp_delay: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Starts sandboxes.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// A sandbox that runs; it stops when this is dropped.
+pub struct Running {
+    info: RunningInfo,
+    ca_pem: Option<String>,
+    mqtt_addr: Option<SocketAddr>,
+    logs: Logs,
+    registry: Arc<Mutex<Registry>>,
+    handle: Handle,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+    /// Given back when the runtime is gone.
+    folder: Option<Folder>,
+}
+
+/// What is ready before the runtime is.
+struct Parts {
+    shared: Shared,
+    logs: Logs,
+    control: TcpListener,
+    mqtt: Option<MqttParts>,
+}
+
+struct MqttParts {
+    listener: TcpListener,
+    config: Arc<rustls::ServerConfig>,
+    broker: Arc<Broker>,
+}
+
+impl Server {
+    /// Takes the state folder, opens the registry, binds the ports, and serves.
+    ///
+    /// # Errors
+    /// `sandbox.*`: the folder is in use or cannot be used, its state is another place's, a port is
+    /// taken.
+    pub fn start(config: ServerConfig) -> Result<Running, ServerError> {
+        let folder = match &config.state {
+            StatePlace::Durable(path) => Some(Folder::take(path)?),
+            StatePlace::Memory => None,
+        };
+        let store = match &folder {
+            Some(folder) => Store::durable(&folder.file(STATE))?,
+            None => Store::memory(),
+        };
+        let registry = Registry::open(config.place.clone(), store)?;
+        let logs = open_logs(&config, folder.as_ref())?;
+        let ca = match (&config.mqtt, &folder) {
+            (None, _) => None,
+            (Some(_), Some(folder)) => Some(ServerCa::of_folder(folder, &*config.entropy)?),
+            (Some(_), None) => Some(ServerCa::generate(&*config.entropy)?),
+        };
+        let ca_pem = ca.as_ref().map(ServerCa::pem);
+        let parts = Parts::new(&config, registry, logs, ca)?;
+        Running::new(&config, parts, ca_pem, folder)
+    }
+}
+
+fn open_logs(config: &ServerConfig, folder: Option<&Folder>) -> Result<Logs, FolderError> {
+    let file = folder.map(Folder::logs).transpose()?;
+    let (clock, entropy) = (Arc::clone(&config.clock), Arc::clone(&config.entropy));
+    Ok(Logs::new(config.place.clone(), clock, entropy, file))
+}
+
+fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, ServerError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| ServerError::Bind {
+        what,
+        address,
+        source,
+    })
+}
+
+impl Parts {
+    fn new(
+        config: &ServerConfig,
+        registry: Registry,
+        logs: Logs,
+        ca: Option<ServerCa>,
+    ) -> Result<Self, ServerError> {
+        let name = config.mqtt.as_ref().map_or("localhost", |mqtt| &mqtt.name);
+        let shared = Shared {
+            registry: Arc::new(Mutex::new(registry)),
+            clock: Arc::clone(&config.clock),
+            endpoint: name.into(),
+        };
+        let mqtt = match (&config.mqtt, ca) {
+            (Some(mqtt), Some(ca)) => {
+                let endpoint = Arc::new(Endpoint {
+                    name: mqtt.name.clone(),
+                    legacy_sni: mqtt.legacy_sni,
+                    clock: Arc::clone(&config.clock),
+                    entropy: Arc::clone(&config.entropy),
+                });
+                let rules = Rules {
+                    jitp_delay: config.jitp_delay,
+                    allow_expired: mqtt.allow_expired,
+                };
+                let tls = server_config(ca, Arc::clone(&endpoint))?;
+                let broker = Broker::new(shared.clone(), endpoint, logs.clone(), rules);
+                Some(MqttParts {
+                    listener: bind(mqtt.address, "MQTT endpoint")?,
+                    config: tls,
+                    broker: Arc::new(broker),
+                })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            shared,
+            logs,
+            control: bind(config.control, "control plane")?,
+            mqtt,
+        })
+    }
+
+    async fn serve(self, stop: watch::Receiver<bool>) -> io::Result<()> {
+        let control = tokio::net::TcpListener::from_std(self.control)?;
+        let mqtt = match self.mqtt {
+            Some(mqtt) => {
+                let listener = tokio::net::TcpListener::from_std(mqtt.listener)?;
+                let stop = stop.clone();
+                Some(tokio::spawn(async move {
+                    accept(listener, mqtt.config, mqtt.broker, stop).await;
+                }))
+            }
+            None => None,
+        };
+        let mut stopping = stop.clone();
+        let rest =
+            axum::serve(control, rest::router(self.shared)).with_graceful_shutdown(async move {
+                connection::stopped(&mut stopping).await;
+            });
+        let mut stopping = stop.clone();
+        let patience = async move {
+            connection::stopped(&mut stopping).await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+        };
+        tokio::select! {
+            served = rest => served?,
+            () = patience => {}
+        }
+        if let Some(mqtt) = mqtt {
+            let _ = tokio::time::timeout(STOP_TIMEOUT, mqtt).await;
+        }
+        Ok(())
+    }
+}
+
+async fn accept(
+    listener: tokio::net::TcpListener,
+    config: Arc<rustls::ServerConfig>,
+    broker: Arc<Broker>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut connections = tokio::task::JoinSet::new();
+    let stopping = stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = connection::stopped(&mut stop) => break,
+        };
+        let Ok((tcp, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let (broker, config) = (Arc::clone(&broker), Arc::clone(&config));
+        connections.spawn(connection::serve(broker, config, tcp, stopping.clone()));
+    }
+    while connections.join_next().await.is_some() {}
+}
+
+impl Running {
+    fn new(
+        config: &ServerConfig,
+        parts: Parts,
+        ca_pem: Option<String>,
+        folder: Option<Folder>,
+    ) -> Result<Self, ServerError> {
+        let control = parts.control.local_addr().map_err(ServerError::Start)?;
+        let mqtt = parts.mqtt.as_ref().map(|mqtt| mqtt.listener.local_addr());
+        let mqtt_addr = mqtt.transpose().map_err(ServerError::Start)?;
+        let info = RunningInfo {
+            pid: std::process::id(),
+            control_url: format!("http://{control}"),
+            mqtt_host: config.mqtt.as_ref().map(|mqtt| mqtt.name.clone()),
+            mqtt_port: mqtt_addr.map(|address| address.port()),
+            ca_file: match (&folder, &config.mqtt) {
+                (Some(folder), Some(_)) => Some(folder.file(SERVER_CA)),
+                _ => None,
+            },
+            account: config.place.account.clone(),
+            region: config.place.region.clone(),
+            started: config.clock.now(),
+        };
+        let (logs, registry) = (parts.logs.clone(), Arc::clone(&parts.shared.registry));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("sandbox")
+            .build()
+            .map_err(ServerError::Start)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopping) = watch::channel(false);
+        let thread = std::thread::Builder::new()
+            .name("sandbox".into())
+            .spawn(move || serve_to_the_end(runtime, parts, stopping))
+            .map_err(ServerError::Start)?;
+        let running = Self {
+            info,
+            ca_pem,
+            mqtt_addr,
+            logs,
+            registry,
+            handle,
+            stop,
+            thread: Some(thread),
+            folder,
+        };
+        if let Some(folder) = &running.folder {
+            folder.announce(&running.info)?;
+        }
+        Ok(running)
+    }
+
+    /// Where everything listens.
+    pub fn info(&self) -> &RunningInfo {
+        &self.info
+    }
+
+    /// The control plane's URL.
+    pub fn control_url(&self) -> &str {
+        &self.info.control_url
+    }
+
+    /// The MQTT endpoint's address.
+    pub fn mqtt_addr(&self) -> Option<SocketAddr> {
+        self.mqtt_addr
+    }
+
+    /// The certificate that the MQTT endpoint is verified with.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// The registry it serves.
+    pub fn registry(&self) -> &Arc<Mutex<Registry>> {
+        &self.registry
+    }
+
+    /// The last records of what happened, oldest first.
+    pub fn records(&self) -> Vec<Record> {
+        self.logs.recent()
+    }
+
+    /// Blocks until this process gets SIGINT or SIGTERM.
+    ///
+    /// # Errors
+    /// When signals cannot be listened for.
+    pub fn wait_for_signal(&self) -> io::Result<()> {
+        self.handle.block_on(async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            Ok(())
+        })
+    }
+
+    /// From now on SIGTERM calls `terminated` and SIGINT does nothing, so that this process
+    /// outlives a child that both are meant for.
+    ///
+    /// # Errors
+    /// When signals cannot be listened for.
+    pub fn divert_signals(&self, terminated: impl Fn() + Send + 'static) -> io::Result<()> {
+        let _inside = self.handle.enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        self.handle.spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => terminated(),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Stops serving, closes every connection, and gives the state folder back.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.folder = None;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn serve_to_the_end(runtime: Runtime, parts: Parts, stopping: watch::Receiver<bool>) {
+    let logs = parts.logs.clone();
+    if let Err(error) = runtime.block_on(parts.serve(stopping)) {
+        logs.write(Record::failure(
+            "Disconnect",
+            "SERVER_ERROR",
+            error.to_string(),
+        ));
+    }
+    runtime.shutdown_timeout(STOP_TIMEOUT);
+}
+
+/// The registry over a folder's state, opened beside whoever serves it, to be read only.
+///
+/// # Errors
+/// `sandbox.*` when there is no state there, or it cannot be read.
+pub fn read_registry(path: &Path, place: Place) -> Result<Option<Registry>, ServerError> {
+    let file = path.join(STATE);
+    if !file.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(Registry::open(place, Store::durable(&file)?)?))
+}
+
+/// A sandbox that does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A port that cannot be listened on.
+    #[error("the {what} cannot listen on {address}")]
+    Bind {
+        /// Which of the two.
+        what: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The state folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The registry's state.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// No threads or sockets to be had.
+    #[error("the sandbox cannot start")]
+    Start(#[source] io::Error),
+    /// The registry's file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The endpoint's certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Explain for ServerError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => Kind::Unavailable,
+            Self::Bind { .. } => Kind::Input,
+            Self::Folder(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
+            Self::Start(_) => Kind::Unavailable,
+            Self::Store(error) => error.kind(),
+            Self::Tls(error) => error.kind(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {
+                "sandbox.port-taken"
+            }
+            Self::Bind { .. } => "sandbox.bind",
+            Self::Folder(error) => error.code(),
+            Self::Registry(error) => error.code(),
+            Self::Start(_) => "sandbox.start",
+            Self::Store(error) => error.code(),
+            Self::Tls(error) => error.code(),
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Bind { what, .. } => {
+                let flag = if *what == "control plane" {
+                    "--control"
+                } else {
+                    "--mqtt"
+                };
+                Some(format!(
+                    "choose another address with {flag} ADDR:PORT; port 0 takes any free one"
+                ))
+            }
+            Self::Folder(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Start(_) => None,
+            Self::Store(error) => error.hint(),
+            Self::Tls(error) => error.hint(),
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! One MQTT 3.1.1 connection's decisions: a packet in, actions out. It touches nothing; the broker
+//! performs what it returns. What is denied ends the connection without a word, as AWS IoT does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mqtt_protocol_core::mqtt::packet::{Packet, Qos, v3_1_1};
+use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, SubackReturnCode};
+
+use super::logs::Record;
+use super::registry::ThingView;
+use super::topics;
+use crate::core::cert::Certificate;
+use crate::core::ids::Place;
+use crate::core::policy::{
+    Action, Decision, Facts, NamedPolicy, Outcome, Request, ThingFacts, decide,
+};
+
+/// The largest payload: 128 KiB.
+pub(super) const MAX_PAYLOAD: usize = 128 * 1024;
+/// The most subscriptions of one connection.
+const MAX_SUBSCRIPTIONS: usize = 50;
+/// The most filters of one SUBSCRIBE.
+const MAX_FILTERS: usize = 8;
+/// The longest client id, in bytes.
+const MAX_CLIENT_ID: usize = 128;
+/// What AWS IoT makes of the keep alive a client asks for, in seconds.
+const KEEP_ALIVE: (u16, u16) = (30, 1200);
+
+/// A message on its way.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Message {
+    pub(super) topic: Arc<str>,
+    pub(super) payload: Arc<[u8]>,
+    pub(super) qos: Qos,
+}
+
+/// One subscription.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Subscription {
+    pub(super) filter: String,
+    pub(super) qos: Qos,
+}
+
+/// What the registry gives a certificate the right to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Authority {
+    /// The policies attached to it.
+    pub(super) policies: Vec<NamedPolicy>,
+    /// The things it is attached to, each with the policies of its groups.
+    pub(super) things: Vec<(ThingView, Vec<NamedPolicy>)>,
+    /// The certificate is `ACTIVE`.
+    pub(super) active: bool,
+}
+
+/// Why a connection ends, spelled as lifecycle events do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    AuthError,
+    ClientError,
+    ClientInitiated,
+    ConnectionLost,
+    DuplicateClientId,
+    KeepAliveTimeout,
+    ServerInitiated,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthError => "AUTH_ERROR",
+            Self::ClientError => "CLIENT_ERROR",
+            Self::ClientInitiated => "CLIENT_INITIATED_DISCONNECT",
+            Self::ConnectionLost => "CONNECTION_LOST",
+            Self::DuplicateClientId => "DUPLICATE_CLIENTID",
+            Self::KeepAliveTimeout => "MQTT_KEEP_ALIVE_TIMEOUT",
+            Self::ServerInitiated => "SERVER_INITIATED_DISCONNECT",
+        }
+    }
+}
+
+/// What the broker is to do.
+#[derive(Debug)]
+pub(super) enum Act {
+    /// Make this connection the client id's only one, and let it be silent this long.
+    Claim {
+        client_id: String,
+        silence: Duration,
+    },
+    /// Send a packet.
+    Send(Packet),
+    /// Send a message to the client; the packet id is the broker's.
+    Deliver(Message),
+    /// Hand a message to everyone subscribed.
+    Publish(Message),
+    /// These are the subscriptions now.
+    Subscriptions(Vec<Subscription>),
+    /// Write a record.
+    Log(Box<Record>),
+    /// Close the connection.
+    Close(End),
+}
+
+/// Who is at the other end.
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) certificate: Certificate,
+    pub(super) place: Place,
+}
+
+struct Client {
+    id: String,
+    will: Option<Message>,
+}
+
+/// One connection.
+pub(super) struct Session {
+    peer: Peer,
+    authority: Authority,
+    /// What applies to this client: the certificate's policies and its thing's.
+    policies: Vec<NamedPolicy>,
+    facts: Facts,
+    client: Option<Client>,
+    subscriptions: Vec<Subscription>,
+}
+
+impl Session {
+    pub(super) fn new(peer: Peer, authority: Authority) -> Self {
+        let mut session = Self {
+            peer,
+            authority,
+            policies: Vec::new(),
+            facts: Facts::new(""),
+            client: None,
+            subscriptions: Vec::new(),
+        };
+        session.learn("", &[]);
+        session
+    }
+
+    /// Puts new rights in place; closes when the certificate is not active any more.
+    pub(super) fn refresh(&mut self, authority: Authority) -> Vec<Act> {
+        self.authority = authority;
+        if !self.authority.active {
+            let reason = "the certificate is not ACTIVE any more";
+            return self.refuse("Disconnect", reason.to_owned(), None);
+        }
+        if let Some(id) = self.client.as_ref().map(|client| client.id.clone()) {
+            self.learn(&id, &[]);
+        }
+        Vec::new()
+    }
+
+    /// One packet from the client.
+    pub(super) fn packet(&mut self, packet: &Packet, generated_id: &str) -> Vec<Act> {
+        match (packet, &self.client) {
+            (Packet::V3_1_1Connect(connect), None) => self.connect(connect, generated_id),
+            (Packet::V3_1_1Publish(publish), Some(_)) => self.publish(publish),
+            (Packet::V3_1_1Subscribe(subscribe), Some(_)) => self.subscribe(subscribe),
+            (Packet::V3_1_1Unsubscribe(unsubscribe), Some(_)) => self.unsubscribe(unsubscribe),
+            (Packet::V3_1_1Pingreq(_), Some(_)) => {
+                vec![Act::Send(v3_1_1::Pingresp::new().into())]
+            }
+            (Packet::V3_1_1Disconnect(_), Some(_)) => vec![Act::Close(End::ClientInitiated)],
+            (Packet::V3_1_1Puback(_), Some(_)) => Vec::new(),
+            _ => self.wrong(
+                "Disconnect",
+                format!("unexpected packet {}", packet_name(packet)),
+            ),
+        }
+    }
+
+    /// A message that one of the subscriptions matches.
+    pub(super) fn deliver(&mut self, message: Message) -> Vec<Act> {
+        let granted = self.subscriptions.iter();
+        let granted = granted.filter(|sub| topics::matches(&sub.filter, &message.topic));
+        let Some(qos) = granted.map(|sub| sub.qos).max_by_key(|qos| *qos as u8) else {
+            return Vec::new();
+        };
+        if let Err(details) = self.may(Action::Receive, &message.topic) {
+            let record = Record::failure("Publish-Out", AUTHORIZATION, details);
+            return vec![self.log(record.topic(&message.topic))];
+        }
+        let qos = if message.qos as u8 > 0 {
+            qos
+        } else {
+            Qos::AtMostOnce
+        };
+        vec![Act::Deliver(Message { qos, ..message })]
+    }
+
+    /// The last words, once the connection is over.
+    pub(super) fn ended(&mut self, end: End) -> Vec<Act> {
+        let Some(client) = &mut self.client else {
+            return Vec::new();
+        };
+        let will = client.will.take().filter(|_| end != End::ClientInitiated);
+        let mut record = match end {
+            End::DuplicateClientId => Record::failure(
+                "Disconnect",
+                "DUPLICATE_CLIENT_ID",
+                "A new connection was established with the same client ID",
+            ),
+            _ => Record::success("Disconnect"),
+        };
+        record.disconnect_reason = Some(end.as_str().into());
+        let mut acts = vec![self.log(record)];
+        acts.extend(will.map(Act::Publish));
+        acts
+    }
+
+    fn connect(&mut self, connect: &v3_1_1::Connect, generated_id: &str) -> Vec<Act> {
+        let id = match connect.client_id() {
+            "" => generated_id,
+            id => id,
+        };
+        if connect.client_id().starts_with('$') || id.len() > MAX_CLIENT_ID {
+            let details =
+                format!("the client id `{id}` is longer than 128 bytes, or starts with `$`");
+            return self.wrong("Connect", details);
+        }
+        let features = [
+            (!connect.clean_session()).then_some("PersistentConnect"),
+            connect.will_flag().then_some("LastWill"),
+        ];
+        let features: Vec<&str> = features.into_iter().flatten().collect();
+        self.learn(id, &features);
+        if let Some(topic) = connect.will_topic() {
+            let arn = self.peer.place.arn("topic", topic);
+            let facts = std::mem::replace(&mut self.facts, Facts::new(id));
+            self.facts = facts.with("iot:LastWillTopic", vec![arn]);
+        }
+        let mut refused = self.may(Action::Connect, id);
+        if let (Ok(()), Some(topic)) = (&refused, connect.will_topic()) {
+            refused = self.may(Action::Publish, topic);
+        }
+        self.client = Some(Client {
+            id: id.to_owned(),
+            will: will_of(connect),
+        });
+        if let Err(details) = refused {
+            let acts = self.refuse("Connect", details, None);
+            self.client = None;
+            return acts;
+        }
+        self.accept(id.to_owned(), connect.keep_alive())
+    }
+
+    fn accept(&mut self, client_id: String, asked: u16) -> Vec<Act> {
+        let (least, most) = KEEP_ALIVE;
+        let seconds = if asked == 0 {
+            most
+        } else {
+            asked.clamp(least, most)
+        };
+        let connack = v3_1_1::Connack::builder()
+            .session_present(false)
+            .return_code(ConnectReturnCode::Accepted)
+            .build();
+        let log = self.log(Record::success("Connect"));
+        let silence = Duration::from_millis(u64::from(seconds) * 1500);
+        let claim = Act::Claim { client_id, silence };
+        let mut acts = vec![claim];
+        acts.extend(connack.ok().map(|packet| Act::Send(packet.into())));
+        acts.push(log);
+        acts
+    }
+
+    fn publish(&mut self, publish: &v3_1_1::Publish) -> Vec<Act> {
+        let (topic, payload) = (publish.topic_name(), publish.payload().as_slice());
+        if payload.len() > MAX_PAYLOAD {
+            let details = format!("a payload of {} bytes is over {MAX_PAYLOAD}", payload.len());
+            return self.wrong("Publish-In", details);
+        }
+        if let Some(details) = topics::topic_problem(topic) {
+            return self.wrong("Publish-In", details);
+        }
+        let mut allowed = self.may(Action::Publish, topic);
+        if allowed.is_ok() && publish.retain() {
+            allowed = self.may(Action::RetainPublish, topic);
+        }
+        if let Err(details) = allowed {
+            return self.refuse("Publish-In", details, Some(topic));
+        }
+        // AWS IoT has no QoS 2: it neither acknowledges nor passes on.
+        if publish.qos() == Qos::ExactlyOnce {
+            return Vec::new();
+        }
+        let mut acts = vec![Act::Publish(Message {
+            topic: topic.into(),
+            payload: payload.into(),
+            qos: publish.qos(),
+        })];
+        if let Some(id) = publish.packet_id() {
+            let puback = v3_1_1::Puback::builder().packet_id(id).build();
+            acts.extend(puback.ok().map(|packet| Act::Send(packet.into())));
+        }
+        acts
+    }
+
+    fn subscribe(&mut self, subscribe: &v3_1_1::Subscribe) -> Vec<Act> {
+        let entries = subscribe.entries();
+        if entries.len() > MAX_FILTERS {
+            let details = format!(
+                "{} filters in one SUBSCRIBE are over {MAX_FILTERS}",
+                entries.len()
+            );
+            return self.wrong("Subscribe", details);
+        }
+        for filter in entries.iter().map(|entry| entry.topic_filter()) {
+            if let Some(details) = topics::filter_problem(filter) {
+                return self.wrong("Subscribe", details);
+            }
+            if let Err(details) = self.may(Action::Subscribe, filter) {
+                return self.refuse("Subscribe", details, Some(filter));
+            }
+        }
+        let mut codes = Vec::new();
+        let mut acts = Vec::new();
+        for entry in entries {
+            let code = self.add(entry.topic_filter(), entry.sub_opts().qos());
+            if code != SubackReturnCode::Failure {
+                let record = Record::success("Subscribe").topic(entry.topic_filter());
+                acts.push(self.log(record));
+            }
+            codes.push(code);
+        }
+        let suback = v3_1_1::Suback::builder()
+            .packet_id(subscribe.packet_id())
+            .return_codes(codes)
+            .build();
+        acts.push(Act::Subscriptions(self.subscriptions.clone()));
+        acts.extend(suback.ok().map(|packet| Act::Send(packet.into())));
+        acts
+    }
+
+    /// Adds or replaces one subscription. Shared ones (`$share/…`) are not played.
+    fn add(&mut self, filter: &str, qos: Qos) -> SubackReturnCode {
+        let (qos, code) = match qos {
+            Qos::AtMostOnce => (qos, SubackReturnCode::SuccessMaximumQos0),
+            _ => (Qos::AtLeastOnce, SubackReturnCode::SuccessMaximumQos1),
+        };
+        self.subscriptions.retain(|sub| sub.filter != filter);
+        if self.subscriptions.len() >= MAX_SUBSCRIPTIONS || filter.starts_with("$share/") {
+            return SubackReturnCode::Failure;
+        }
+        self.subscriptions.push(Subscription {
+            filter: filter.to_owned(),
+            qos,
+        });
+        code
+    }
+
+    fn unsubscribe(&mut self, unsubscribe: &v3_1_1::Unsubscribe) -> Vec<Act> {
+        for filter in unsubscribe.entries() {
+            self.subscriptions
+                .retain(|sub| sub.filter != filter.as_str());
+        }
+        let unsuback = v3_1_1::Unsuback::builder()
+            .packet_id(unsubscribe.packet_id())
+            .build();
+        let mut acts = vec![Act::Subscriptions(self.subscriptions.clone())];
+        acts.extend(unsuback.ok().map(|packet| Act::Send(packet.into())));
+        acts
+    }
+
+    /// Gathers what policies may ask about.
+    fn learn(&mut self, client_id: &str, connect_attributes: &[&str]) {
+        let things = &self.authority.things;
+        let thing = things
+            .iter()
+            .find(|(thing, _)| thing.exclusive)
+            .or_else(|| {
+                things
+                    .iter()
+                    .find(|(thing, _)| thing.name.as_str() == client_id)
+            });
+        let facts = Facts::new(client_id)
+            .certificate(&self.peer.certificate)
+            .source_ip(self.peer.address.ip())
+            .connect_attributes(connect_attributes);
+        self.policies.clone_from(&self.authority.policies);
+        let Some((thing, group_policies)) = thing else {
+            self.facts = facts;
+            return;
+        };
+        self.policies.extend(group_policies.iter().cloned());
+        self.facts = facts.thing(ThingFacts {
+            name: thing.name.as_str(),
+            type_name: thing.type_name.as_ref().map(AsRef::as_ref),
+            attributes: &thing.attributes,
+        });
+    }
+
+    /// Whether the policies allow it; else what was asked, and why not.
+    fn may(&self, action: Action, name: &str) -> Result<(), String> {
+        let resource = self.peer.place.arn(action.resource_kind(), name);
+        let request = Request {
+            action,
+            resource: &resource,
+        };
+        let decision = decide(&self.policies, &self.facts, request);
+        if decision.allowed() {
+            return Ok(());
+        }
+        Err(self.why_not(&request, &decision))
+    }
+
+    fn why_not(&self, request: &Request<'_>, decision: &Decision<'_>) -> String {
+        let asked = format!("{} on `{}`", request.action.name(), request.resource);
+        let text = match (decision.outcome, decision.because.first()) {
+            (Outcome::ExplicitDeny, Some(reason)) => format!(
+                "{asked} is denied by statement {} of the policy `{}`",
+                reason.statement, reason.policy
+            ),
+            _ if self.policies.is_empty() => {
+                format!("{asked} is not allowed: no policy is attached to the certificate")
+            }
+            _ => {
+                let names = self.policies.iter().map(|policy| &policy.name[..]);
+                let names = names.collect::<Vec<_>>().join("`, `");
+                format!("{asked} is not allowed by any statement of `{names}`")
+            }
+        };
+        if decision.unresolved.is_empty() {
+            return text;
+        }
+        let unresolved = decision.unresolved.iter().copied().collect::<Vec<_>>();
+        let things = self
+            .authority
+            .things
+            .iter()
+            .map(|(thing, _)| thing.name.as_str());
+        let things = match things.collect::<Vec<_>>().join("`, `") {
+            none if none.is_empty() => "no thing".to_owned(),
+            some => format!("`{some}`"),
+        };
+        let unresolved = unresolved.join("}, ${");
+        format!("{text}; ${{{unresolved}}} has no value (the certificate is attached to {things})")
+    }
+
+    fn refuse(&self, event: &str, details: String, topic: Option<&str>) -> Vec<Act> {
+        let record = Record::failure(event, AUTHORIZATION, details);
+        let record = match topic {
+            Some(topic) => record.topic(topic),
+            None => record,
+        };
+        vec![self.log(record), Act::Close(End::AuthError)]
+    }
+
+    /// The client broke a rule of the protocol or of AWS IoT.
+    fn wrong(&self, event: &str, details: String) -> Vec<Act> {
+        let record = Record::failure(event, "CLIENT_ERROR", details);
+        vec![self.log(record), Act::Close(End::ClientError)]
+    }
+
+    fn log(&self, record: Record) -> Act {
+        let client = self.client.as_ref().map(|client| &client.id[..]);
+        let id = self.peer.certificate.id().as_str();
+        Act::Log(Box::new(record.of(self.peer.address, Some(id), client)))
+    }
+}
+
+/// The log's word for a policy's no.
+pub(super) const AUTHORIZATION: &str = "AUTHORIZATION_FAILURE";
+
+fn will_of(connect: &v3_1_1::Connect) -> Option<Message> {
+    let topic = connect.will_topic()?;
+    Some(Message {
+        topic: topic.into(),
+        payload: connect.will_payload().unwrap_or_default().into(),
+        qos: match connect.will_qos() {
+            Qos::AtMostOnce => Qos::AtMostOnce,
+            _ => Qos::AtLeastOnce,
+        },
+    })
+}
+
+fn packet_name(packet: &Packet) -> String {
+    let text = packet.to_string();
+    text.chars().take(80).collect()
+}

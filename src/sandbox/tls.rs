@@ -1,0 +1,353 @@
+//! The MQTT endpoint's TLS: its own CA and certificate, and a verifier of clients that only checks
+//! that the client has its certificate's key. Whether the certificate may connect is decided by the
+//! registry, where unknown ones can be provisioned ([`crate::core::jitp`]).
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use zeroize::Zeroizing;
+
+use super::folder::{Folder, FolderError, SERVER_CA, SERVER_CA_KEY};
+use crate::core::cert::{CertError, Certificate};
+use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
+use crate::core::key::{KeyError, KeyFile, PrivateKey, PublicKey};
+use crate::core::subject::Subject;
+use crate::core::time::{Span, UtcTime, Validity};
+use crate::explain::{Explain, Kind};
+use crate::ports::{Clock, Entropy};
+
+/// How long one certificate of the endpoint lasts.
+const LIFETIME: Span = Span::days(397);
+/// How far its beginning lies in the past, because clients' clocks lag.
+const BACKDATE: Span = Span::days(1);
+/// The application protocols AWS IoT knows for MQTT on port 443.
+const PROTOCOLS: [&[u8]; 2] = [b"x-amzn-mqtt-ca", b"mqtt"];
+
+/// The endpoint's own CA: signs nothing but the endpoint's certificate.
+pub struct ServerCa {
+    certificate: Certificate,
+    key: Key,
+}
+
+/// A P-256 key pair.
+struct Key {
+    pkcs8: Zeroizing<Vec<u8>>,
+    pair: EcdsaKeyPair,
+    public: PublicKey,
+}
+
+impl Key {
+    fn generate() -> Result<Self, TlsError> {
+        let random = SystemRandom::new();
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+            .map_err(|_| TlsError::Crypto("the key could not be made"))?;
+        Self::read(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    fn read(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, TlsError> {
+        let random = SystemRandom::new();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random)
+            .map_err(|_| TlsError::Crypto("the key is not P-256 in PKCS#8"))?;
+        let public = PublicKey::from_ec_point(pair.public_key().as_ref())?;
+        Ok(Self {
+            pkcs8,
+            pair,
+            public,
+        })
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+        let signature = self.pair.sign(&SystemRandom::new(), message);
+        let signature = signature.map_err(|_| TlsError::Crypto("the key would not sign"))?;
+        Ok(signature.as_ref().to_vec())
+    }
+}
+
+impl ServerCa {
+    /// The folder's CA, or a new one kept there.
+    ///
+    /// # Errors
+    /// `sandbox.state` when the files cannot be read or written, `sandbox.tls` when they do not
+    /// hold a CA.
+    pub fn of_folder(folder: &Folder, entropy: &dyn Entropy) -> Result<Self, TlsError> {
+        let stored = (folder.read(SERVER_CA)?, folder.read(SERVER_CA_KEY)?);
+        if let (Some(certificate), Some(key)) = stored {
+            return Self::parse(&certificate, &Zeroizing::new(key));
+        }
+        let ca = Self::generate(entropy)?;
+        let key = PrivateKey::from_pkcs8(ca.key.pkcs8.clone());
+        // The key first: a certificate in the folder always has its key.
+        folder.write(SERVER_CA_KEY, &key.to_pem(), 0o600)?;
+        folder.write(SERVER_CA, &ca.pem(), 0o644)?;
+        Ok(ca)
+    }
+
+    /// A new CA. It is valid at any time, because the sandbox's clock may be set to any.
+    ///
+    /// # Errors
+    /// `sandbox.tls`.
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, TlsError> {
+        let key = Key::generate()?;
+        let subject = Subject::common_name("nameplate sandbox server CA");
+        let issuer = IssuerView::self_signed(&subject, &key.public)?;
+        let validity = Validity {
+            not_before: UtcTime::MIN,
+            not_after: UtcTime::NO_EXPIRY,
+        };
+        let spec = DraftSpec {
+            subject,
+            serial: serial(entropy),
+            validity,
+            public_key: &key.public,
+            purpose: Purpose::Root { path_len: Some(0) },
+            alternative_names: Vec::new(),
+        };
+        let draft = Draft::new(&spec, &issuer)?;
+        let signature = key.sign(draft.tbs())?;
+        Ok(Self {
+            certificate: draft.seal(&signature)?,
+            key,
+        })
+    }
+
+    fn parse(certificate: &str, key: &str) -> Result<Self, TlsError> {
+        let certificate = Certificate::all_from_pem(certificate.as_bytes())?.remove(0);
+        let KeyFile::Clear(key) = KeyFile::parse(key.as_bytes())? else {
+            return Err(TlsError::Crypto("the server CA's key is encrypted"));
+        };
+        let key = Key::read(Zeroizing::new(key.pkcs8().to_vec()))?;
+        if certificate.public_key != key.public {
+            return Err(TlsError::Crypto(
+                "the server CA's key and certificate do not fit",
+            ));
+        }
+        Ok(Self { certificate, key })
+    }
+
+    /// The certificate, PEM.
+    pub fn pem(&self) -> String {
+        self.certificate.to_pem()
+    }
+
+    fn issue(&self, endpoint: &str, now: UtcTime, serial: [u8; 16]) -> Result<Issued, TlsError> {
+        let key = Key::generate()?;
+        let validity = Validity {
+            not_before: now.minus(BACKDATE),
+            not_after: now.plus(LIFETIME),
+        };
+        let mut alternative_names = vec![format!("DNS:{endpoint}")];
+        if endpoint != "localhost" {
+            alternative_names.push("DNS:localhost".into());
+        }
+        alternative_names.extend(["IP:127.0.0.1".to_owned(), "IP:::1".to_owned()]);
+        let spec = DraftSpec {
+            subject: Subject::common_name(endpoint),
+            serial,
+            validity,
+            public_key: &key.public,
+            purpose: Purpose::Server,
+            alternative_names,
+        };
+        let draft = Draft::new(&spec, &IssuerView::from_ca(&self.certificate)?)?;
+        let signature = self.key.sign(draft.tbs())?;
+        let certificate = draft.seal(&signature)?;
+        let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.pkcs8.to_vec()));
+        let signing = rustls::crypto::ring::sign::any_supported_type(&der)?;
+        let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+        Ok(Issued {
+            validity,
+            certified: Arc::new(CertifiedKey::new(chain, signing)),
+        })
+    }
+}
+
+fn serial(entropy: &dyn Entropy) -> [u8; 16] {
+    let mut serial = [0; 16];
+    entropy.fill(&mut serial);
+    serial
+}
+
+struct Issued {
+    validity: Validity,
+    certified: Arc<CertifiedKey>,
+}
+
+/// What the endpoint is called, and how strictly clients must say so.
+pub struct Endpoint {
+    /// Its name: the TLS server name a client must send.
+    pub name: String,
+    /// Takes clients that send no server name at all.
+    pub legacy_sni: bool,
+    /// The time by which its own certificate is renewed.
+    pub clock: Arc<dyn Clock + Send + Sync>,
+    /// For serial numbers.
+    pub entropy: Arc<dyn Entropy + Send + Sync>,
+}
+
+impl Endpoint {
+    /// Whether a client that sent this server name is at the right place.
+    pub fn accepts(&self, server_name: Option<&str>) -> bool {
+        server_name.map_or(self.legacy_sni, |name| {
+            name.eq_ignore_ascii_case(&self.name)
+        })
+    }
+}
+
+/// Presents the endpoint's certificate, a new one when the last is over; none to a client that
+/// asks for another name, which ends the handshake.
+struct Presenter {
+    endpoint: Arc<Endpoint>,
+    ca: ServerCa,
+    current: Mutex<Issued>,
+}
+
+impl fmt::Debug for Presenter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Presenter")
+    }
+}
+
+impl ResolvesServerCert for Presenter {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if !self.endpoint.accepts(hello.server_name()) {
+            return None;
+        }
+        let now = self.endpoint.clock.now();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.validity.contains(now) {
+            let serial = serial(&*self.endpoint.entropy);
+            *current = self.ca.issue(&self.endpoint.name, now, serial).ok()?;
+        }
+        Some(Arc::clone(&current.certified))
+    }
+}
+
+/// Asks for a client certificate and checks only that the client has its key.
+#[derive(Debug)]
+struct ProofOfPossession {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ClientCertVerifier for ProofOfPossession {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+/// TLS 1.2 and 1.3 with a client certificate, without session tickets, as AWS IoT has it.
+///
+/// # Errors
+/// `sandbox.tls`.
+pub fn server_config(ca: ServerCa, endpoint: Arc<Endpoint>) -> Result<Arc<ServerConfig>, TlsError> {
+    let serial = serial(&*endpoint.entropy);
+    let current = ca.issue(&endpoint.name, endpoint.clock.now(), serial)?;
+    let presenter = Presenter {
+        endpoint,
+        ca,
+        current: Mutex::new(current),
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = Arc::new(ProofOfPossession {
+        provider: Arc::clone(&provider),
+    });
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(presenter));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    Ok(Arc::new(config))
+}
+
+/// The endpoint's certificate could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A certificate that is not one.
+    #[error("the sandbox's server CA cannot be read")]
+    Certificate(#[from] CertError),
+    /// A key that would not do.
+    #[error("the sandbox's server certificate cannot be made: {0}")]
+    Crypto(&'static str),
+    /// A certificate that could not be encoded.
+    #[error("the sandbox's server certificate cannot be made")]
+    Draft(#[from] DraftError),
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A key that is not one.
+    #[error("the sandbox's server CA cannot be read")]
+    Key(#[from] KeyError),
+    /// rustls would not have it.
+    #[error("the sandbox's TLS cannot be set up")]
+    Rustls(#[from] rustls::Error),
+}
+
+impl Explain for TlsError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Folder(error) => error.kind(),
+            Self::Certificate(_) | Self::Key(_) | Self::Crypto(_) => Kind::Input,
+            Self::Draft(_) | Self::Rustls(_) => Kind::Bug,
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Folder(error) => error.code(),
+            _ => "sandbox.tls",
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Folder(error) => error.hint(),
+            Self::Certificate(_) | Self::Key(_) | Self::Crypto(_) => Some(format!(
+                "remove {SERVER_CA} and {SERVER_CA_KEY} from the state folder: new ones are made"
+            )),
+            Self::Draft(_) | Self::Rustls(_) => None,
+        }
+    }
+}
