@@ -2,6 +2,9 @@
 
 /// How long to wait before trying again.
 pub mod backoff;
+/// A list of devices, read strictly.
+#[cfg(feature = "operator")]
+pub mod batch;
 /// Which files one identity consists of, their names and secrecy.
 pub mod bundle;
 /// A certificate, parsed once at the door.

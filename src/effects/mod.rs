@@ -11,6 +11,9 @@ pub mod dial;
 pub mod entropy;
 /// The disk.
 pub mod files;
+/// Identity folders in bulk.
+#[cfg(feature = "operator")]
+pub mod folders;
 /// The kernel's opinion of its clock: the one reviewed `unsafe` file.
 pub mod kernel_clock;
 /// Key pairs made and used in this process, by ring.

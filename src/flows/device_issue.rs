@@ -176,7 +176,7 @@ impl DeviceIssue<'_> {
     }
 
     fn save(&self, request: &Request<'_>, leaf: &Certificate) -> Result<(), IssueError> {
-        for file in request.issuer.public_files(leaf) {
+        for file in request.issuer.text().public_files(leaf) {
             let path = request.folder.join(file.name);
             // The leaf comes last and replaces nothing; the other two are only copies.
             let written = if file.name == bundle::CERTIFICATE {

@@ -66,7 +66,8 @@ pub fn load(files: &dyn Files, paths: &Paths) -> Result<Identity, IdentityError>
     if let Some(chain) = paths.chain.as_deref().filter(|path| files.exists(path)) {
         let issuers = certificates(files, chain)?;
         presented.truncate(1);
-        let leaf_first = issuers.first().map(Certificate::id) == presented.first().map(|c| c.id());
+        let leaf_first =
+            issuers.first().map(Certificate::id) == presented.first().map(Certificate::id);
         presented.extend(issuers.into_iter().skip(usize::from(leaf_first)));
     }
     Ok(Identity {

@@ -70,25 +70,36 @@ impl<'a> Issuer<'a> {
         }
     }
 
+    /// The CA's certificates as text, made once for many leaves.
+    pub fn text(&self) -> IssuerText {
+        let below_root = self.chain.iter().filter(|ca| !ca.is_self_issued());
+        IssuerText {
+            below_root: below_root.map(Certificate::to_pem).collect(),
+            all: self.chain.iter().map(Certificate::to_pem).collect(),
+        }
+    }
+}
+
+/// A CA's certificates, PEM.
+pub struct IssuerText {
+    below_root: String,
+    all: String,
+}
+
+impl IssuerText {
     /// The three public files of an identity: chain, CA bundle, and the leaf last, so that a
     /// folder that holds the leaf holds everything.
     pub fn public_files(&self, leaf: &Certificate) -> [File; 3] {
-        let pem = |all: &mut dyn Iterator<Item = &Certificate>| {
-            all.map(Certificate::to_pem)
-                .collect::<String>()
-                .into_bytes()
-        };
-        let file = |name, bytes: Vec<u8>| File {
+        let file = |name, text: String| File {
             name,
             secrecy: Secrecy::Public,
-            bytes: bytes.into(),
+            bytes: text.into_bytes().into(),
         };
-        let mut below_root = self.chain.iter().filter(|ca| !ca.is_self_issued());
-        let chain = pem(&mut std::iter::once(leaf).chain(&mut below_root));
+        let leaf = leaf.to_pem();
         [
-            file(bundle::CHAIN, chain),
-            file(bundle::CA_BUNDLE, pem(&mut self.chain.iter())),
-            file(bundle::CERTIFICATE, leaf.to_pem().into_bytes()),
+            file(bundle::CHAIN, [&leaf[..], &self.below_root].concat()),
+            file(bundle::CA_BUNDLE, self.all.clone()),
+            file(bundle::CERTIFICATE, leaf),
         ]
     }
 }

@@ -8,6 +8,9 @@ pub mod ca_create;
 pub mod ca_import;
 /// The first connect that knows JITP.
 pub mod connect;
+/// `device batch`.
+#[cfg(feature = "operator")]
+pub mod device_batch;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;

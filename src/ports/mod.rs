@@ -7,6 +7,9 @@ pub mod cloud;
 mod dial;
 mod entropy;
 mod files;
+/// Many small folders written fast.
+#[cfg(feature = "operator")]
+pub mod folders;
 mod keys;
 /// The durable record of everything issued.
 #[cfg(feature = "operator")]

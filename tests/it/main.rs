@@ -6,5 +6,8 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod connect;
+mod device_lab;
+mod preflight;
 mod sandbox_mqtt;
 mod sandbox_rest;

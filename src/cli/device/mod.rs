@@ -1,5 +1,6 @@
 //! `device …`
 
+mod batch;
 mod issue;
 mod list;
 mod show;
@@ -13,6 +14,7 @@ use super::settings::Settings;
 /// Issue device identities and look at them
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
+    Batch(batch::Args),
     Issue(issue::Args),
     List(list::Args),
     Show(show::Args),
@@ -21,6 +23,7 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
+            Self::Batch(args) => output.finish(args.run(settings)),
             Self::Issue(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),
             Self::Show(args) => output.finish(args.run(settings)),

@@ -7,6 +7,7 @@ use crate::core::key::{KeyError, PrivateKey};
 use crate::effects::clock::SystemClock;
 use crate::effects::entropy::OsEntropy;
 use crate::effects::files::Disk;
+use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
 use crate::explain::Failure;
@@ -17,6 +18,7 @@ pub(in crate::cli) struct Factory {
     pub(in crate::cli) clock: SystemClock,
     pub(in crate::cli) entropy: OsEntropy,
     pub(in crate::cli) files: Disk,
+    pub(in crate::cli) folders: BulkDisk,
     pub(in crate::cli) keygen: RingKeys,
     pub(in crate::cli) ledger: SqliteLedger,
 }
@@ -38,6 +40,7 @@ impl Factory {
             clock: SystemClock,
             entropy: OsEntropy::default(),
             files: Disk,
+            folders: BulkDisk,
             keygen: RingKeys::default(),
             ledger: SqliteLedger::open(ledger)?,
         })

@@ -63,8 +63,8 @@ fn interval(bounds: TimeBounds, known: bool) -> Check {
             bounds.earliest
         );
         return Check::fail(ID, fact).weigh(Weight::ClockUnknown).remedy(
-            "keep the clock right with chronyd, name a time server with --ntp, or vouch for the \
-             clock with --trust-clock 1m",
+            "keep the clock right with chronyd; or name a time server with --ntp, NAMEPLATE_NTP or \
+             `ntp` under [device]; or vouch for the clock with --trust-clock 1m",
         );
     }
     let width = bounds.latest.since(bounds.earliest);
@@ -143,16 +143,7 @@ fn ask_servers(clock: &ClockFacts, checks: &mut Vec<Check>) -> Option<Consensus>
     match sntp::combine(&only) {
         Ok(consensus) => {
             checks.push(say_offset(&consensus, only.len()));
-            for (index, (server, answer)) in answers.iter().enumerate() {
-                if !consensus.agreeing.contains(&index) {
-                    let fact = format!(
-                        "`{}` disagrees with the majority: it says {}",
-                        server.server,
-                        offset(answer.offset_nanos)
-                    );
-                    checks.push(Check::warn("clock.ntp-server", fact));
-                }
-            }
+            checks.extend(name_liars(&consensus, &answers));
             Some(consensus)
         }
         Err(SntpError::NoMajority(0)) => {
@@ -163,21 +154,40 @@ fn ask_servers(clock: &ClockFacts, checks: &mut Vec<Check>) -> Option<Consensus>
             None
         }
         Err(_) => {
-            let said = answers.iter().map(|(server, answer)| {
-                format!("`{}` says {}", server.server, offset(answer.offset_nanos))
-            });
-            let fact = format!(
-                "time servers disagree: {}",
-                said.collect::<Vec<_>>().join(", ")
-            );
-            checks.push(
-                Check::fail(ID, fact)
-                    .weigh(Weight::ClockUnknown)
-                    .remedy("ask at least three servers, so that a majority can be found"),
-            );
+            checks.push(disagreement(&answers));
             None
         }
     }
+}
+
+/// Those that the majority proves wrong.
+fn name_liars<'a>(
+    consensus: &'a Consensus,
+    answers: &'a [(&TimeServerFacts, Answer)],
+) -> impl Iterator<Item = Check> + 'a {
+    let outvoted = answers
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| !consensus.agreeing.contains(n));
+    outvoted.map(|(_, (server, answer))| {
+        let said = offset(answer.offset_nanos);
+        let fact = format!(
+            "`{}` disagrees with the majority: it says {said}",
+            server.server
+        );
+        Check::warn("clock.ntp-server", fact)
+    })
+}
+
+fn disagreement(answers: &[(&TimeServerFacts, Answer)]) -> Check {
+    let said = answers
+        .iter()
+        .map(|(server, answer)| format!("`{}` says {}", server.server, offset(answer.offset_nanos)))
+        .collect::<Vec<_>>()
+        .join(", ");
+    Check::fail("clock.ntp", format!("time servers disagree: {said}"))
+        .weigh(Weight::ClockUnknown)
+        .remedy("ask at least three servers, so that a majority can be found")
 }
 
 fn read(server: &TimeServerFacts, floor: UtcTime) -> Result<Answer, String> {

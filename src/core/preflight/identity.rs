@@ -1,7 +1,7 @@
 //! Whether the identity is whole, usable, and good at this time.
 
 use super::facts::{CertificateFile, IdentityFacts, KeyFacts};
-use super::{Check, Time, Window};
+use super::{Board, Check, Window};
 use crate::core::cert::{CLIENT_AUTH, Certificate};
 use crate::core::chain::{Chain, Usage};
 use crate::core::ids::hex;
@@ -10,21 +10,16 @@ use crate::core::time::{Span, UtcTime, Validity};
 /// What a key file's mode may grant: everything to its owner, nothing to anybody else.
 const OWNER_ONLY: u32 = 0o700;
 
-pub(super) fn judge(
-    identity: &IdentityFacts,
-    time: Time,
-    checks: &mut Vec<Check>,
-    windows: &mut Vec<Window>,
-) {
+pub(super) fn judge(identity: &IdentityFacts, board: &mut Board) {
+    let checks = &mut board.checks;
     let files = unreadable(identity);
-    let readable = files.is_empty();
-    checks.extend(files);
-    if readable {
+    if files.is_empty() {
         checks.push(Check::pass(
             "identity.files",
             "every file is there and reads",
         ));
     }
+    checks.extend(files);
     checks.push(check_mode(&identity.key));
     let Some(leaf) = identity.certificate.all().into_iter().next() else {
         checks.push(Check::skip(
@@ -36,16 +31,16 @@ pub(super) fn judge(
     checks.push(check_match(&identity.key, &leaf));
     checks.extend(check_leaf(&leaf));
     checks.push(check_order(identity.chain.as_ref(), &leaf));
-    checks.push(time.check(
+    checks.push(board.time.check(
         "identity.window",
         "the device's certificate",
         &leaf.validity,
     ));
-    windows.push(Window {
+    board.windows.push(Window {
         label: "device",
         validity: leaf.validity,
     });
-    check_trust(identity, leaf, time, checks, windows);
+    check_trust(identity, leaf, board);
 }
 
 fn unreadable(identity: &IdentityFacts) -> Vec<Check> {
@@ -171,44 +166,35 @@ fn check_order(chain: Option<&CertificateFile>, leaf: &Certificate) -> Check {
     }
 }
 
-fn check_trust(
-    identity: &IdentityFacts,
-    leaf: Certificate,
-    time: Time,
-    checks: &mut Vec<Check>,
-    windows: &mut Vec<Window>,
-) {
+fn check_trust(identity: &IdentityFacts, leaf: Certificate, board: &mut Board) {
     let Some(ca) = identity
         .ca
         .as_ref()
         .filter(|file| !file.certificates.is_empty())
     else {
-        checks.push(Check::skip(
-            "chain.trust",
-            "no CA was named to verify against (--ca)",
-        ));
+        let skipped = Check::skip("chain.trust", "no CA was named to verify against (--ca)");
+        board.checks.push(skipped);
         return;
     };
     let mut pool = ca.all();
     pool.extend(identity.chain.iter().flat_map(CertificateFile::all));
     let path = Path::find(leaf, &pool);
-    checks.push(match path.verify(&ca.all(), Usage::Client) {
-        Ok(()) => Check::pass("chain.trust", format!("leads to {}", path.top().subject)),
-        Err(why) => Check::fail(
-            "chain.trust",
-            format!("does not lead to the given CA: {why}"),
-        )
-        .remedy("name the CA that issued this certificate with --ca"),
-    });
+    board
+        .checks
+        .push(match path.verify(&ca.all(), Usage::Client) {
+            Ok(()) => Check::pass("chain.trust", format!("leads to {}", path.top().subject)),
+            Err(why) => Check::fail(
+                "chain.trust",
+                format!("does not lead to the given CA: {why}"),
+            )
+            .remedy("name the CA that issued this certificate with --ca"),
+        });
     if let Some(validity) = path.issuers_window() {
-        windows.insert(
-            0,
-            Window {
-                label: "CA",
-                validity,
-            },
-        );
-        checks.push(time.check("chain.window", "its issuers", &validity));
+        let label = "CA";
+        board.windows.insert(0, Window { label, validity });
+        board
+            .checks
+            .push(board.time.check("chain.window", "its issuers", &validity));
     }
 }
 
@@ -241,12 +227,15 @@ impl Path {
         issuers.try_fold(first, |window, issuer| window.overlap(&issuer.validity))
     }
 
-    /// Whether signatures, names and constraints are in order, at a time when all of it is valid:
-    /// what the time is, is asked elsewhere.
+    /// Whether signatures, names and constraints are in order, at a time when all below the root
+    /// is valid: what the time is, and the root's own dates, are asked elsewhere.
     pub(super) fn verify(&self, roots: &[Certificate], usage: Usage) -> Result<(), String> {
-        let window = self
-            .0
-            .window()
+        let is_root = |issuer: &&Certificate| roots.iter().any(|root| root.id() == issuer.id());
+        let mut below = self.0.issuers.iter().take_while(|issuer| !is_root(issuer));
+        let window = below
+            .try_fold(self.0.leaf.validity, |window, issuer| {
+                window.overlap(&issuer.validity)
+            })
             .ok_or("its certificates are never all valid at the same time")?;
         let half = window.not_after.since(window.not_before).as_seconds() / 2;
         let at: UtcTime = window.not_before.plus(Span::seconds(half));

@@ -141,16 +141,25 @@ pub struct Verdict {
 
 /// Judges; the same facts give the same verdict on any machine at any time.
 pub fn judge(facts: &Facts) -> Verdict {
-    let (mut checks, bounds) = clock::judge(&facts.clock);
-    let time = Time {
-        bounds,
-        margin: Span::seconds(facts.margin_s),
+    let (checks, bounds) = clock::judge(&facts.clock);
+    let mut board = Board {
+        time: Time {
+            bounds,
+            margin: Span::seconds(facts.margin_s),
+        },
+        checks,
+        windows: Vec::new(),
     };
-    let mut windows = Vec::new();
     if let Some(identity) = &facts.identity {
-        identity::judge(identity, time, &mut checks, &mut windows);
+        identity::judge(identity, &mut board);
     }
-    server::judge(facts.server.as_ref(), time, &mut checks, &mut windows);
+    match &facts.server {
+        Some(server) => server::judge(server, &mut board),
+        None => board.checks.push(server::not_looked_at(facts.offline)),
+    }
+    let Board {
+        checks, windows, ..
+    } = board;
     let ranked = [
         Weight::ClockWrong,
         Weight::Definite,
@@ -191,6 +200,13 @@ fn summarise(cause: Option<&Check>, checks: &[Check]) -> (Answer, String) {
         Weight::Network => (Answer::CannotTell, fact.clone()),
         Weight::Definite | Weight::None => (Answer::NotReady, fact.clone()),
     }
+}
+
+/// What has been found so far.
+struct Board {
+    time: Time,
+    checks: Vec<Check>,
+    windows: Vec<Window>,
 }
 
 /// What windows are held against.

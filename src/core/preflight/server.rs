@@ -2,21 +2,24 @@
 
 use super::facts::{CertificateFile, Outcome, ServerFacts, Shown};
 use super::identity::Path;
-use super::{Check, Time, Weight, Window};
+use super::{Board, Check, Weight, Window};
 use crate::core::cert::Certificate;
 use crate::core::chain::Usage;
 use crate::core::server::{amazon_roots, covers_name};
 
-pub(super) fn judge(
-    server: Option<&ServerFacts>,
-    time: Time,
-    checks: &mut Vec<Check>,
-    windows: &mut Vec<Window>,
-) {
-    let Some(server) = server else {
-        checks.push(Check::skip("server.reach", "no endpoint was looked at"));
-        return;
-    };
+pub(super) fn not_looked_at(offline: bool) -> Check {
+    const ID: &str = "server.reach";
+    if offline {
+        return Check::skip(ID, "no server was looked at (--offline)");
+    }
+    Check::skip(ID, "no endpoint was named, so no server was looked at").remedy(
+        "name it with --endpoint HOST[:PORT], or NAMEPLATE_ENDPOINT, or `endpoint` under [device] \
+         in nameplate.toml",
+    )
+}
+
+pub(super) fn judge(server: &ServerFacts, board: &mut Board) {
+    let checks = &mut board.checks;
     let roots = match &server.server_ca {
         None => amazon_roots(),
         Some(CertificateFile {
@@ -49,7 +52,7 @@ pub(super) fn judge(
             ));
             let version = tls_version.as_deref().unwrap_or("TLS");
             checks.push(Check::pass("server.tls", format!("speaks {version}")));
-            check_chain(server, chain, &roots, (time, checks, windows));
+            check_chain(server, chain, &roots, board);
         }
     }
 }
@@ -63,12 +66,8 @@ fn failed(code: &str, message: &str) -> Check {
     }
 }
 
-fn check_chain(
-    server: &ServerFacts,
-    chain: &[Shown],
-    roots: &[Certificate],
-    (time, checks, windows): (Time, &mut Vec<Check>, &mut Vec<Window>),
-) {
+fn check_chain(server: &ServerFacts, chain: &[Shown], roots: &[Certificate], board: &mut Board) {
+    let checks = &mut board.checks;
     let Some(Shown(leaf)) = chain.first() else {
         checks.push(Check::fail(
             "server.trust",
@@ -77,19 +76,7 @@ fn check_chain(
         return;
     };
     let host = &server.endpoint.host;
-    checks.push(if covers_name(leaf, host) {
-        Check::pass("server.name", format!("its certificate is for `{host}`"))
-    } else {
-        let names = match &leaf.alternative_names[..] {
-            [] => "no name at all".to_owned(),
-            names => names.join(", "),
-        };
-        Check::fail(
-            "server.name",
-            format!("the server's certificate is not for `{host}` but for {names}"),
-        )
-        .remedy("use the endpoint's own name")
-    });
+    checks.push(check_name(leaf, host));
     let mut pool: Vec<Certificate> = roots.to_vec();
     pool.extend(chain.iter().skip(1).map(|shown| shown.0.clone()));
     let path = Path::find(leaf.clone(), &pool);
@@ -111,13 +98,28 @@ fn check_chain(
     let issuers = path.issuers_window();
     let window = issuers.and_then(|window| window.overlap(&leaf.validity));
     let window = window.unwrap_or(leaf.validity);
-    windows.push(Window {
+    board.windows.push(Window {
         label: "server",
         validity: window,
     });
-    let mut check = time.check("server.window", "the server's certificate", &window);
+    let mut check = board
+        .time
+        .check("server.window", "the server's certificate", &window);
     if check.weight == Weight::Definite {
         check.remedy = Some("the server's operator must renew its certificate".into());
     }
-    checks.push(check);
+    board.checks.push(check);
+}
+
+fn check_name(leaf: &Certificate, host: &str) -> Check {
+    const ID: &str = "server.name";
+    if covers_name(leaf, host) {
+        return Check::pass(ID, format!("its certificate is for `{host}`"));
+    }
+    let names = match &leaf.alternative_names[..] {
+        [] => "no name at all".to_owned(),
+        names => names.join(", "),
+    };
+    let fact = format!("the server's certificate is not for `{host}` but for {names}");
+    Check::fail(ID, fact).remedy("use the endpoint's own name")
 }

@@ -65,7 +65,7 @@ impl Request {
             identity,
             server_roots,
             client_id,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             attempts: None,
             backoff: Backoff::default(),
             hold: Duration::ZERO,
@@ -355,9 +355,8 @@ pub struct ConnectError {
 impl Explain for ConnectError {
     fn kind(&self) -> Kind {
         match &self.fault {
-            Fault::ClosedBeforeConnack => Kind::Negative,
             Fault::NoConnack | Fault::Connack(3) => Kind::Unavailable,
-            Fault::Connack(_) => Kind::Negative,
+            Fault::ClosedBeforeConnack | Fault::Connack(_) => Kind::Negative,
             Fault::Dial(error) => error.kind(),
             Fault::Mqtt(error) => error.kind(),
         }
@@ -395,3 +394,6 @@ impl Explain for ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,351 @@
+//! Real servers and hand-made identities for the tests of `preflight` and `connect`: OpenSSL,
+//! chronyd, mosquitto and libfaketime. What is missing on the machine fails the test.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+pub(crate) const CLIENT: &str = "basicConstraints=critical,CA:FALSE\nextendedKeyUsage=clientAuth\n";
+pub(crate) const SERVER: &str = "subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n";
+
+/// A folder with a CA, whose things are gone when it is dropped.
+pub(crate) struct Lab {
+    dir: tempfile::TempDir,
+}
+
+/// A child process that does not outlive its test.
+pub(crate) struct Running {
+    child: Child,
+    pub(crate) port: u16,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the program said.
+pub(crate) struct Said {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Said {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self}"))
+    }
+
+    /// The status of the first check with this id.
+    pub(crate) fn status(&self, id: &str) -> String {
+        let json = self.json();
+        let checks = json["verdict"]["checks"].as_array().unwrap().clone();
+        let check = checks.iter().find(|check| check["id"] == id);
+        check.map_or("absent".into(), |check| {
+            check["status"].as_str().unwrap().to_owned()
+        })
+    }
+
+    pub(crate) fn cause(&self) -> String {
+        self.json()["verdict"]["cause"]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned()
+    }
+}
+
+impl std::fmt::Display for Said {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "exit {}\n{}\n{}", self.code, self.stdout, self.stderr)
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Lab {
+    pub(crate) fn new() -> Self {
+        let lab = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        lab.ca("ca");
+        lab
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+
+    fn openssl(&self, fake_time: Option<&str>, args: &str) {
+        let mut command = Command::new("openssl");
+        if let Some(at) = fake_time {
+            fake(&mut command, at);
+        }
+        let output = command
+            .args(args.split(' '))
+            .current_dir(self.dir.path())
+            .output()
+            .expect("openssl is installed");
+        assert!(output.status.success(), "{args}: {output:?}");
+    }
+
+    /// A root CA: `NAME.key`, `NAME.pem`. Valid from 2026-11 on for ten years.
+    pub(crate) fn ca(&self, name: &str) {
+        self.openssl(
+            None,
+            &format!("ecparam -name prime256v1 -genkey -noout -out {name}.key"),
+        );
+        self.openssl(
+            Some("@2026-11-02 00:00:00"),
+            &format!(
+                "req -x509 -new -key {name}.key -subj /CN={name} -days 3650 -out {name}.pem \
+                 -addext keyUsage=critical,keyCertSign,cRLSign"
+            ),
+        );
+    }
+
+    /// `NAME.key` and `NAME.pem`, signed by `CA`, good for a year from `from`.
+    pub(crate) fn leaf(&self, name: &str, cn: &str, ca: &str, extensions: &str, from: &str) {
+        fs::write(self.path("ext"), extensions).unwrap();
+        self.openssl(None, "ecparam -name prime256v1 -genkey -noout -out sec1");
+        self.openssl(
+            None,
+            &format!("pkcs8 -topk8 -nocrypt -in sec1 -out {name}.key"),
+        );
+        self.openssl(
+            None,
+            &format!("req -new -key {name}.key -subj /CN={cn} -out csr"),
+        );
+        self.openssl(
+            Some(from),
+            &format!(
+                "x509 -req -in csr -CA {ca}.pem -CAkey {ca}.key -CAcreateserial -days 365 \
+                 -extfile ext -out {name}.pem"
+            ),
+        );
+    }
+
+    /// An identity folder for `NAME`, as nameplate lays it out.
+    pub(crate) fn identity(&self, name: &str, ca: &str, extensions: &str, from: &str) -> String {
+        self.leaf(name, name, ca, extensions, from);
+        let folder = self.path(&format!("{name}.d"));
+        fs::create_dir(&folder).unwrap();
+        let read = |file: &str| fs::read_to_string(self.path(file)).unwrap();
+        let key = folder.join("device.key.pem");
+        fs::write(&key, read(&format!("{name}.key"))).unwrap();
+        set_mode(&key, 0o600);
+        let leaf = read(&format!("{name}.pem"));
+        let issuer = read(&format!("{ca}.pem"));
+        fs::write(folder.join("device.crt.pem"), &leaf).unwrap();
+        fs::write(folder.join("chain.pem"), format!("{leaf}{issuer}")).unwrap();
+        fs::write(folder.join("ca.pem"), issuer).unwrap();
+        folder.to_str().unwrap().to_owned()
+    }
+
+    /// A good device.
+    pub(crate) fn good(&self) -> String {
+        self.identity("pump-1", "ca", CLIENT, "@2026-11-02 00:00:00")
+    }
+
+    /// chronyd on a loopback port, with its clock moved by `shift` (`+3h`); never touches ours.
+    pub(crate) fn chronyd(&self, shift: Option<&str>) -> Running {
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let name = |kind: &str| self.text(&format!("chrony-{port}.{kind}"));
+        let conf = format!(
+            "port {port}\nbindaddress 127.0.0.1\nallow 127.0.0.0/8\nlocal stratum 1\ncmdport 0\n\
+             bindcmdaddress /\npidfile {}\ndriftfile {}\nuser root\n",
+            name("pid"),
+            name("drift")
+        );
+        fs::write(name("conf"), conf).unwrap();
+        let mut command = Command::new("/usr/sbin/chronyd");
+        command.args(["-x", "-d", "-f", &name("conf")]);
+        if let Some(shift) = shift {
+            fake(&mut command, shift);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let running = Running {
+            child: child.expect("chrony is installed"),
+            port,
+        };
+        let mut question = [0_u8; 48];
+        question[0] = 0x23;
+        question[47] = 1;
+        wait_for("chronyd", || {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket
+                .set_read_timeout(Some(Duration::from_millis(100)))
+                .unwrap();
+            socket.connect(("127.0.0.1", port)).unwrap();
+            let mut answer = [0; 64];
+            socket.send(&question).is_ok() && socket.recv(&mut answer).is_ok_and(|n| n == 48)
+        });
+        running
+    }
+
+    /// mosquitto that wants a client certificate from `ca`.
+    pub(crate) fn mosquitto(&self) -> Running {
+        self.leaf("broker", "broker", "ca", SERVER, "@2026-11-02 00:00:00");
+        let port = free_port();
+        let conf = format!(
+            "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
+             require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
+             user root\n",
+            self.text("ca.pem"),
+            self.text("broker.pem"),
+            self.text("broker.key")
+        );
+        let file = self.text("mosquitto.conf");
+        fs::write(&file, conf).unwrap();
+        let mut command = Command::new("/usr/sbin/mosquitto");
+        command
+            .args(["-c", &file])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let running = Running {
+            child: command.spawn().expect("mosquitto is installed"),
+            port,
+        };
+        wait_for("mosquitto", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        running
+    }
+
+    /// `openssl s_server` with this leaf.
+    pub(crate) fn s_server(&self, name: &str) -> Running {
+        let port = free_port();
+        let mut command = Command::new("openssl");
+        command
+            .args([
+                "s_server",
+                "-quiet",
+                "-accept",
+                &format!("127.0.0.1:{port}"),
+            ])
+            .args(["-cert", &self.text(&format!("{name}.pem"))])
+            .args(["-key", &self.text(&format!("{name}.key"))])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let running = Running {
+            child: command.spawn().expect("openssl is installed"),
+            port,
+        };
+        wait_for("s_server", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        running
+    }
+}
+
+/// Runs the program, at a faked time if one is given.
+pub(crate) fn nameplate(fake_time: Option<&str>, args: &[&str]) -> Said {
+    let output = command(fake_time, args).output().unwrap();
+    output.into()
+}
+
+pub(crate) fn command(fake_time: Option<&str>, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nameplate"));
+    command
+        .args(args)
+        .env("HOME", "/nonexistent")
+        .current_dir(std::env::temp_dir());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("NAMEPLATE_") || name.starts_with("XDG_") {
+            command.env_remove(name);
+        }
+    }
+    if let Some(at) = fake_time {
+        fake(&mut command, at);
+    }
+    command
+}
+
+fn fake(command: &mut Command, at: &str) {
+    let folders = fs::read_dir("/usr/lib").unwrap().flatten();
+    let library = folders
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|path| path.exists())
+        .expect("faketime is installed");
+    command
+        .env("LD_PRELOAD", library)
+        .env("FAKETIME", at)
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("TZ", "UTC");
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !ready() {
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{what} did not start"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Answers every datagram with what `answer` makes of it.
+pub(crate) fn fake_time_server(answer: fn(&[u8]) -> Option<Vec<u8>>) -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 128];
+        while let Ok((count, from)) = socket.recv_from(&mut bytes) {
+            if let Some(reply) = answer(&bytes[..count]) {
+                let _ = socket.send_to(&reply, from);
+            }
+        }
+    });
+    port
+}
+
+/// A TCP port where something answers that is not TLS.
+pub(crate) fn plain_server() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut bytes = [0; 512];
+            let _ = stream.read(&mut bytes);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    port
+}
