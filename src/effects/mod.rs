@@ -25,3 +25,6 @@ pub mod ledger;
 pub mod release;
 /// Time servers over UDP.
 pub mod sntp;
+/// Folders that change places.
+#[cfg(feature = "operator")]
+pub mod swap;

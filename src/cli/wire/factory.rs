@@ -10,6 +10,7 @@ use crate::effects::files::Disk;
 use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
+use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
 use crate::ports::Signer;
 
@@ -21,6 +22,7 @@ pub(in crate::cli) struct Factory {
     pub(in crate::cli) folders: BulkDisk,
     pub(in crate::cli) keygen: RingKeys,
     pub(in crate::cli) ledger: SqliteLedger,
+    pub(in crate::cli) swap: FolderSwap,
 }
 
 impl Factory {
@@ -43,6 +45,7 @@ impl Factory {
             folders: BulkDisk,
             keygen: RingKeys::default(),
             ledger: SqliteLedger::open(ledger)?,
+            swap: FolderSwap,
         })
     }
 }
