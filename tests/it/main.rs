@@ -6,8 +6,13 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod batch;
+mod ca;
 mod connect;
 mod device_lab;
+mod issue;
+mod ledger;
 mod preflight;
+mod project;
 mod sandbox_mqtt;
 mod sandbox_rest;
