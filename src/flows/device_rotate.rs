@@ -138,7 +138,12 @@ impl DeviceRotate<'_> {
         let at_target = self.plane.describe_certificate(&old)?;
         match at_target.map(|view| view.status) {
             Some(CertificateStatus::Active) => {}
-            other => return Err(RotateError::NotActive(device.to_owned(), other)),
+            status => {
+                return Err(RotateError::NotActive {
+                    device: device.to_owned(),
+                    status,
+                });
+            }
         }
         let now = self.issue.clock.now();
         let record = RotationRecord {
@@ -405,8 +410,13 @@ pub enum RotateError {
     #[error("the rotation's record lacks its new certificate")]
     NoSuccessor,
     /// The old certificate is not in use at the target.
-    #[error("the certificate of device `{0}` is {} at the target", status_text(.1.as_ref()))]
-    NotActive(String, Option<CertificateStatus>),
+    #[error("the certificate of device `{device}` is {} at the target", status_text(.status.as_ref()))]
+    NotActive {
+        /// The device.
+        device: String,
+        /// What the target says; `None` when it does not know the certificate.
+        status: Option<CertificateStatus>,
+    },
     /// The new identity was not accepted.
     #[error(
         "the new identity was not accepted; the old certificate still works and stays in place"
@@ -445,7 +455,7 @@ impl Explain for RotateError {
             Self::NoFolder(_) => "rotate.no-folder",
             Self::NoIdentity(_) => "rotate.no-identity",
             Self::NoSuccessor => "rotate.no-successor",
-            Self::NotActive(..) => "rotate.not-active",
+            Self::NotActive { .. } => "rotate.not-active",
             Self::UnknownStep(_) => "rotate.step",
             other => other.inner().map_or("rotate.failed", Explain::code),
         }
@@ -455,11 +465,14 @@ impl Explain for RotateError {
             Self::NoIdentity(device) => {
                 Some(format!("issue one with `nameplate device issue {device}`"))
             }
-            Self::NotActive(device, None) => Some(format!(
+            Self::NotActive {
+                device,
+                status: None,
+            } => Some(format!(
                 "let it connect once (`nameplate connect --identity devices/{device}`), so that \
                  it is provisioned; then rotate"
             )),
-            Self::NotActive(..) => Some("only an ACTIVE certificate is rotated".into()),
+            Self::NotActive { .. } => Some("only an ACTIVE certificate is rotated".into()),
             Self::UnknownStep(_) => Some("use the nameplate that began it".into()),
             Self::Prove(e) => e.hint().or_else(|| {
                 Some("mend the cause, then run the same command: it goes on from here".into())

@@ -12,7 +12,7 @@ use crate::ports::ledger::Ledger;
 
 /// List the project's CAs with their windows
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(in crate::cli) struct Args {}
 
 /// Every CA.
 #[derive(serde::Serialize)]

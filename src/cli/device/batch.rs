@@ -27,7 +27,7 @@ use crate::ports::{Clock, Entropy, FileError, Files};
 /// Reads CSV (with a header line) or NDJSON, checks all of it, then writes one folder for each
 /// device. Killed at any moment, the same command goes on: each device gets exactly one identity.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The list, CSV or NDJSON; `-` is stdin
     file: PathBuf,
     /// How the list is written [default: by the file's extension; csv for stdin]

@@ -15,7 +15,7 @@ use crate::flows::device_revoke::{DeviceRevoke, RevokedCertificate};
 /// AWS IoT treats REVOKED as final: the certificate never connects again, and open connections end
 /// within minutes. To replace a certificate that is still trusted, use `device rotate`.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The device
     name: ThingName,
     /// Why, for the ledger's journal

@@ -30,7 +30,7 @@ use crate::ports::ledger::Ledger;
 /// certificate. The old identity works until the new one has connected; its files are kept in
 /// NAME.old. A killed run is finished by the same command.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The device
     name: ThingName,
     #[command(flatten)]
