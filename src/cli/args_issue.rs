@@ -17,7 +17,7 @@ use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, read_key};
 use crate::flows::issuer::Issuer;
 use crate::ports::ledger::Ledger;
-use crate::ports::{Files, PassphraseSource, PassphraseUse, Signer};
+use crate::ports::{Files, PassphraseSource, PassphraseUse, Passphrases, Signer};
 
 /// Where a CA key's passphrase comes from. Never argv.
 #[derive(clap::Args, Clone, Debug, Default)]
