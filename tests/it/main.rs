@@ -6,9 +6,14 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod batch;
 mod ca;
+mod ca_interop;
 mod connect;
 mod device_lab;
+mod issue;
+mod ledger;
 mod preflight;
+mod project;
 mod sandbox_mqtt;
 mod sandbox_rest;
