@@ -10,9 +10,10 @@ use crate::effects::files::Disk;
 use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
+use crate::effects::passphrase::UserPassphrases;
 use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
-use crate::ports::Signer;
+use crate::ports::{Passphrases, Signer};
 
 /// What issuing commands act through.
 pub(in crate::cli) struct Factory {
@@ -48,6 +49,11 @@ impl Factory {
             swap: FolderSwap,
         })
     }
+}
+
+/// Where passphrases come from.
+pub(in crate::cli) fn passphrases() -> impl Passphrases {
+    UserPassphrases
 }
 
 /// A signer over a private key in this process.
