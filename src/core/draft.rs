@@ -478,7 +478,7 @@ impl Explain for DraftError {
         match self {
             Self::Signature => Some("check that the CA's key.pem belongs to its cert.pem".into()),
             Self::NotCa(_) | Self::MayNotSign(_) => {
-                Some("name a CA certificate with --ca; `nameplate ca list` shows them".into())
+                Some("only a CA may issue; make one with `nameplate ca create NAME`".into())
             }
             _ => None,
         }

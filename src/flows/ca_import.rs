@@ -65,12 +65,26 @@ impl CaImport<'_> {
             signer: &*signer,
         };
         issuer.view()?;
+        let own = issuer.certificate()?;
+        if let Some(same) = known.iter().find(|ca| ca.certificate.id() == own.id()) {
+            return Err(CaCreateError::Known(same.name.clone()));
+        }
         issuer.window(self.clock.now())?;
         self.files
             .create_dir(&request.folder)
             .map_err(CaCreateError::Claim)?;
         let key_path = request.folder.join(KEY);
-        if !self.files.exists(&key_path) {
+        if self.files.exists(&key_path) {
+            // Left by a run that was killed: fine if it is the same key, else another's.
+            let left = read_key(self.files, &key_path, request.passphrase)?;
+            if (self.signer_of)(&left)
+                .map_err(CaCreateError::Key)?
+                .public()
+                != signer.public()
+            {
+                return Err(CaCreateError::Foreign(key_path));
+            }
+        } else {
             save_key(
                 self.files,
                 self.entropy,
