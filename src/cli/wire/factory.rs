@@ -10,8 +10,10 @@ use crate::effects::files::Disk;
 use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
+use crate::effects::passphrase::UserPassphrases;
+use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
-use crate::ports::Signer;
+use crate::ports::{Passphrases, Signer};
 
 /// What issuing commands act through.
 pub(in crate::cli) struct Factory {
@@ -21,6 +23,7 @@ pub(in crate::cli) struct Factory {
     pub(in crate::cli) folders: BulkDisk,
     pub(in crate::cli) keygen: RingKeys,
     pub(in crate::cli) ledger: SqliteLedger,
+    pub(in crate::cli) swap: FolderSwap,
 }
 
 impl Factory {
@@ -43,8 +46,14 @@ impl Factory {
             folders: BulkDisk,
             keygen: RingKeys::default(),
             ledger: SqliteLedger::open(ledger)?,
+            swap: FolderSwap,
         })
     }
+}
+
+/// Where passphrases come from.
+pub(in crate::cli) fn passphrases() -> impl Passphrases {
+    UserPassphrases
 }
 
 /// A signer over a private key in this process.
