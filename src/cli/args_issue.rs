@@ -99,11 +99,6 @@ impl CaHandle {
             signer: &*self.signer,
         }
     }
-
-    /// The CA's own certificate.
-    pub(super) fn certificate(&self) -> &Certificate {
-        &self.chain[0]
-    }
 }
 
 impl CaArgs {

@@ -23,6 +23,9 @@ pub const CERTIFICATE: &str = "cert.pem";
 /// The CA's certificate and those above it, up to the root.
 pub const CHAIN: &str = "chain.pem";
 
+/// Turns a private key into a signer.
+pub type SignerOf<'a> = &'a dyn Fn(&PrivateKey) -> Result<Box<dyn Signer>, KeyError>;
+
 /// What the flow may use.
 pub struct CaCreate<'a> {
     /// The time.
@@ -36,7 +39,7 @@ pub struct CaCreate<'a> {
     /// The record.
     pub ledger: &'a dyn Ledger,
     /// Turns a private key into a signer, for a root that signs itself.
-    pub signer_of: &'a dyn Fn(&PrivateKey) -> Result<Box<dyn Signer>, KeyError>,
+    pub signer_of: SignerOf<'a>,
 }
 
 /// What is asked.

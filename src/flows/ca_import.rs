@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use crate::core::bundle::Secrecy;
 use crate::core::cert::Certificate;
-use crate::core::key::KeyError;
 use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
-use crate::flows::ca_create::{CERTIFICATE, CHAIN, CaCreateError, KEY, read_key, save_key};
+use crate::flows::ca_create::{
+    CERTIFICATE, CHAIN, CaCreateError, KEY, SignerOf, read_key, save_key,
+};
 use crate::flows::issuer::{Issuer, IssuerError};
 use crate::ports::ledger::Ledger;
-use crate::ports::{Clock, Entropy, Files, Signer};
+use crate::ports::{Clock, Entropy, Files};
 
 /// What the flow may use.
 pub struct CaImport<'a> {
@@ -23,7 +24,7 @@ pub struct CaImport<'a> {
     /// The record.
     pub ledger: &'a dyn Ledger,
     /// Turns a private key into a signer.
-    pub signer_of: &'a dyn Fn(&crate::core::key::PrivateKey) -> Result<Box<dyn Signer>, KeyError>,
+    pub signer_of: SignerOf<'a>,
 }
 
 /// What is asked.

@@ -149,17 +149,15 @@ impl DeviceBatch<'_> {
             Ok(())
         });
         let cleared = self.folders.remove(&work.staging);
-        match outcome {
-            Err(source) => Err(BatchError::Stopped {
+        if let Err(source) = outcome {
+            return Err(BatchError::Stopped {
                 done: tally.done(),
                 total: request.orders.len(),
                 source: Box::new(source),
-            }),
-            Ok(()) => {
-                cleared?;
-                Ok(tally)
-            }
+            });
         }
+        cleared?;
+        Ok(tally)
     }
 
     fn refuse_live(&self, request: &Request<'_>) -> Result<(), BatchError> {
@@ -262,10 +260,9 @@ impl DeviceBatch<'_> {
             .iter()
             .map(|job| work.request.out.join(&job.order.device))
             .find(|folder| self.files.exists(folder));
-        match taken {
-            Some(folder) => Err(BatchError::File(FileError::Exists(folder))),
-            None => Ok(()),
-        }
+        taken.map_or(Ok(()), |folder| {
+            Err(BatchError::File(FileError::Exists(folder)))
+        })
     }
 
     /// Everything durable first, then each folder under its name, then the names durable.

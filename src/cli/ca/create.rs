@@ -21,7 +21,7 @@ use crate::ports::Clock;
 /// 3650 days and may have one CA level below it; an intermediate (--parent) for 1825 days, or
 /// until its parent ends, and none.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Name in this project; also the folder's name
     name: String,
     /// Make an intermediate below this CA [default: make a root]

@@ -18,7 +18,7 @@ use crate::ports::Clock;
 /// Checks that the key belongs to the certificate and that the certificate may sign others. The
 /// copy of the key is encrypted; an encrypted key may bring a passphrase of its own.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Name in this project; also the folder's name
     name: String,
     /// The CA's certificate, PEM or DER

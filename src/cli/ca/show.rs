@@ -13,7 +13,7 @@ use crate::ports::ledger::Ledger;
 
 /// Show one CA
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The CA's name
     name: String,
     /// Print only the certificate, PEM
