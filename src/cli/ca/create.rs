@@ -70,13 +70,7 @@ impl Args {
             .unwrap_or(&default_subject)
             .parse()?;
         let secret = self.secret(settings)?;
-        let parent_passphrase = match &self.parent_passphrase_file {
-            Some(path) => PassphraseArgs {
-                passphrase_file: Some(path.clone()),
-                passphrase_fd: None,
-            },
-            None => self.passphrase.clone(),
-        };
+        let parent_passphrase = self.parent_passphrase();
         let parent = self
             .parent
             .as_ref()
@@ -116,6 +110,16 @@ impl Args {
             finished_earlier_run: created.finished,
             name: self.name,
         })
+    }
+
+    fn parent_passphrase(&self) -> PassphraseArgs {
+        match &self.parent_passphrase_file {
+            Some(path) => PassphraseArgs {
+                passphrase_file: Some(path.clone()),
+                passphrase_fd: None,
+            },
+            None => self.passphrase.clone(),
+        }
     }
 
     fn secret(

@@ -19,7 +19,7 @@ use crate::core::ids::hex;
 use crate::core::pattern;
 use crate::core::time::Validity;
 use crate::explain::{Failure, Kind};
-use crate::flows::device_batch::{DeviceBatch, Order, Request, Tally};
+use crate::flows::device_batch::{Order, Request, Tally};
 use crate::ports::{Clock, Entropy, FileError, Files};
 
 /// Issue identities for a whole list of devices
@@ -98,13 +98,20 @@ pub(super) struct Batched {
     devices_per_second: f64,
 }
 
+impl IfExists {
+    fn check(self) -> Result<(), Failure> {
+        if self != Self::Overwrite {
+            return Ok(());
+        }
+        let message = "keys are never overwritten, so --if-exists overwrite is refused";
+        Err(Failure::new(Kind::Refused, "file.exists", message)
+            .hint("replace an identity with `nameplate device rotate NAME`"))
+    }
+}
+
 impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Batched, Failure> {
-        if self.if_exists == IfExists::Overwrite {
-            let message = "keys are never overwritten, so --if-exists overwrite is refused";
-            return Err(Failure::new(Kind::Refused, "file.exists", message)
-                .hint("replace an identity with `nameplate device rotate NAME`"));
-        }
+        self.if_exists.check()?;
         let factory = Factory::open(settings)?;
         let chosen = self.template.load(settings, &factory.files)?;
         if chosen.is_none() {
@@ -129,15 +136,7 @@ impl Args {
             batch: &batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let flow = DeviceBatch {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            folders: &factory.folders,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-        };
+        let flow = factory.batch();
         let started = factory.clock.monotonic();
         let mut progress = Progress::new(&factory.clock, orders.len());
         let outcome = flow.run(&request, &mut |tally| progress.tell(tally));

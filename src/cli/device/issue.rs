@@ -14,7 +14,7 @@ use crate::core::pattern;
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_issue::{DeviceIssue, Request};
+use crate::flows::device_issue::Request;
 use crate::ports::Clock;
 
 /// Make a device's key and a certificate signed by a CA
@@ -76,13 +76,7 @@ impl Args {
         let subject = pattern::fill(&self.subject, &|key| {
             (key == "name").then(|| self.name.as_str())
         })?;
-        let folder = match &self.out {
-            Some(folder) => folder.clone(),
-            None => settings.project()?.join("devices").join(self.name.as_str()),
-        };
-        let folder = std::path::absolute(&folder).map_err(|error| {
-            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
-        })?;
+        let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
         let request = Request {
             device: self.name.to_string(),
@@ -94,14 +88,7 @@ impl Args {
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
         };
-        let flow = DeviceIssue {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
-        };
-        let issued = flow.run(&request)?;
+        let issued = factory.issue().run(&request)?;
         let leaf = &issued.certificate;
         let names = [
             bundle::KEY,
@@ -123,6 +110,18 @@ impl Args {
             certificate_pem: leaf.to_pem(),
             now: factory.clock.now(),
             device: self.name,
+        })
+    }
+}
+
+impl Args {
+    fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+        let folder = match &self.out {
+            Some(folder) => folder.clone(),
+            None => settings.project()?.join("devices").join(self.name.as_str()),
+        };
+        std::path::absolute(&folder).map_err(|error| {
+            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
         })
     }
 }
