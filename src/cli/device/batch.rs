@@ -129,27 +129,9 @@ impl Args {
             batch: &batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let flow = DeviceBatch {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            folders: &factory.folders,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let started = factory.clock.monotonic();
-        let mut progress = Progress::new(&factory.clock, orders.len());
-        let outcome = flow.run(&request, &mut |tally| progress.tell(tally));
-        progress.end();
-        let tally = outcome?;
-        let seconds = factory
-            .clock
-            .monotonic()
-            .saturating_sub(started)
-            .as_secs_f64();
+        let (tally, seconds) = timed(&factory, &request)?;
         Ok(Batched {
-            batch,
+            batch: request.batch.to_owned(),
             devices: orders.len(),
             tally,
             ca: ca.name.clone(),
@@ -262,6 +244,30 @@ impl Args {
         }
         Ok(bytes)
     }
+}
+
+/// Runs the flow with progress on stderr; how far it got, and in how many seconds.
+fn timed(factory: &Factory, request: &Request<'_>) -> Result<(Tally, f64), Failure> {
+    let flow = DeviceBatch {
+        clock: &factory.clock,
+        entropy: &factory.entropy,
+        files: &factory.files,
+        folders: &factory.folders,
+        keygen: &factory.keygen,
+        ledger: &factory.ledger,
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let started = factory.clock.monotonic();
+    let mut progress = Progress::new(&factory.clock, request.orders.len());
+    let outcome = flow.run(request, &mut |tally| progress.tell(tally));
+    progress.end();
+    let tally = outcome?;
+    let seconds = factory
+        .clock
+        .monotonic()
+        .saturating_sub(started)
+        .as_secs_f64();
+    Ok((tally, seconds))
 }
 
 fn batch_name(factory: &Factory) -> String {
