@@ -113,7 +113,7 @@ impl CaCreate<'_> {
         })
     }
 
-    /// The chain, then the certificate: a folder that holds the certificate holds everything.
+    /// The leaf of the chain last, so that a folder that holds it holds everything.
     fn save(
         &self,
         request: &Request<'_>,
@@ -127,14 +127,15 @@ impl CaCreate<'_> {
                 text.as_bytes(),
                 Secrecy::Public,
             )
-            .and_then(|()| {
-                self.files.write_new(
-                    &request.folder.join(CERTIFICATE),
-                    certificate.to_pem().as_bytes(),
-                    Secrecy::Public,
-                )
-            })
-            .map_err(CaCreateError::Save)
+            .map_err(CaCreateError::Save)?;
+        self.files
+            .write_new(
+                &request.folder.join(CERTIFICATE),
+                certificate.to_pem().as_bytes(),
+                Secrecy::Public,
+            )
+            .map_err(CaCreateError::Save)?;
+        Ok(())
     }
 
     /// The certificate that a run killed just before its last step left, if it is what this run

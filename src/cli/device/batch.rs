@@ -98,20 +98,13 @@ pub(super) struct Batched {
     devices_per_second: f64,
 }
 
-impl IfExists {
-    fn check(self) -> Result<(), Failure> {
-        if self != Self::Overwrite {
-            return Ok(());
-        }
-        let message = "keys are never overwritten, so --if-exists overwrite is refused";
-        Err(Failure::new(Kind::Refused, "file.exists", message)
-            .hint("replace an identity with `nameplate device rotate NAME`"))
-    }
-}
-
 impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Batched, Failure> {
-        self.if_exists.check()?;
+        if self.if_exists == IfExists::Overwrite {
+            let message = "keys are never overwritten, so --if-exists overwrite is refused";
+            return Err(Failure::new(Kind::Refused, "file.exists", message)
+                .hint("replace an identity with `nameplate device rotate NAME`"));
+        }
         let factory = Factory::open(settings)?;
         let chosen = self.template.load(settings, &factory.files)?;
         if chosen.is_none() {
@@ -136,19 +129,9 @@ impl Args {
             batch: &batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let flow = factory.batch();
-        let started = factory.clock.monotonic();
-        let mut progress = Progress::new(&factory.clock, orders.len());
-        let outcome = flow.run(&request, &mut |tally| progress.tell(tally));
-        progress.end();
-        let tally = outcome?;
-        let seconds = factory
-            .clock
-            .monotonic()
-            .saturating_sub(started)
-            .as_secs_f64();
+        let (tally, seconds) = timed(&factory, &request)?;
         Ok(Batched {
-            batch,
+            batch: request.batch.to_owned(),
             devices: orders.len(),
             tally,
             ca: ca.name.clone(),
@@ -261,6 +244,22 @@ impl Args {
         }
         Ok(bytes)
     }
+}
+
+/// Runs the flow with progress on stderr; how far it got, and in how many seconds.
+fn timed(factory: &Factory, request: &Request<'_>) -> Result<(Tally, f64), Failure> {
+    let flow = factory.batch();
+    let started = factory.clock.monotonic();
+    let mut progress = Progress::new(&factory.clock, request.orders.len());
+    let outcome = flow.run(request, &mut |tally| progress.tell(tally));
+    progress.end();
+    let tally = outcome?;
+    let seconds = factory
+        .clock
+        .monotonic()
+        .saturating_sub(started)
+        .as_secs_f64();
+    Ok((tally, seconds))
 }
 
 fn batch_name(factory: &Factory) -> String {

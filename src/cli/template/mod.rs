@@ -10,9 +10,9 @@ use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::wire::factory::Factory;
 use super::report::Output;
 use super::settings::Settings;
+use super::wire::factory::Factory;
 use crate::core::template::{MAX_CHARACTERS, TemplateKind};
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
