@@ -8,9 +8,10 @@ use nameplate::effects::keys::{LocalSigner, RingKeys};
 use nameplate::ports::{Keygen, Signer};
 
 #[expect(
+    clippy::cast_precision_loss,
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a bench fails by panicking"
+    reason = "a bench fails by panicking, and its counts are small"
 )]
 fn main() {
     let count: usize = std::env::args()

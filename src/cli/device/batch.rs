@@ -19,7 +19,7 @@ use crate::core::ids::hex;
 use crate::core::pattern;
 use crate::core::time::Validity;
 use crate::explain::{Failure, Kind};
-use crate::flows::device_batch::{DeviceBatch, Order, Request, Tally};
+use crate::flows::device_batch::{Order, Request, Tally};
 use crate::ports::{Clock, Entropy, FileError, Files};
 
 /// Issue identities for a whole list of devices
@@ -129,27 +129,9 @@ impl Args {
             batch: &batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let flow = DeviceBatch {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            folders: &factory.folders,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let started = factory.clock.monotonic();
-        let mut progress = Progress::new(&factory.clock, orders.len());
-        let outcome = flow.run(&request, &mut |tally| progress.tell(tally));
-        progress.end();
-        let tally = outcome?;
-        let seconds = factory
-            .clock
-            .monotonic()
-            .saturating_sub(started)
-            .as_secs_f64();
+        let (tally, seconds) = timed(&factory, &request)?;
         Ok(Batched {
-            batch,
+            batch: request.batch.to_owned(),
             devices: orders.len(),
             tally,
             ca: ca.name.clone(),
@@ -262,6 +244,22 @@ impl Args {
         }
         Ok(bytes)
     }
+}
+
+/// Runs the flow with progress on stderr; how far it got, and in how many seconds.
+fn timed(factory: &Factory, request: &Request<'_>) -> Result<(Tally, f64), Failure> {
+    let flow = factory.batch();
+    let started = factory.clock.monotonic();
+    let mut progress = Progress::new(&factory.clock, request.orders.len());
+    let outcome = flow.run(request, &mut |tally| progress.tell(tally));
+    progress.end();
+    let tally = outcome?;
+    let seconds = factory
+        .clock
+        .monotonic()
+        .saturating_sub(started)
+        .as_secs_f64();
+    Ok((tally, seconds))
 }
 
 fn batch_name(factory: &Factory) -> String {

@@ -13,6 +13,8 @@ use crate::effects::ledger::sqlite::SqliteLedger;
 use crate::effects::passphrase::UserPassphrases;
 use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
+use crate::flows::device_batch::DeviceBatch;
+use crate::flows::device_issue::DeviceIssue;
 use crate::ports::{Passphrases, Signer};
 
 /// What issuing commands act through.
@@ -54,6 +56,32 @@ impl Factory {
 /// Where passphrases come from.
 pub(in crate::cli) fn passphrases() -> impl Passphrases {
     UserPassphrases
+}
+
+impl Factory {
+    /// Issues one identity.
+    pub(in crate::cli) fn issue(&self) -> DeviceIssue<'_> {
+        DeviceIssue {
+            clock: &self.clock,
+            entropy: &self.entropy,
+            files: &self.files,
+            keygen: &self.keygen,
+            ledger: &self.ledger,
+        }
+    }
+
+    /// Issues many identities, on every core.
+    pub(in crate::cli) fn batch(&self) -> DeviceBatch<'_> {
+        DeviceBatch {
+            clock: &self.clock,
+            entropy: &self.entropy,
+            files: &self.files,
+            folders: &self.folders,
+            keygen: &self.keygen,
+            ledger: &self.ledger,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
 }
 
 /// A signer over a private key in this process.
