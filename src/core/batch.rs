@@ -330,6 +330,8 @@ impl Explain for ListError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn slips(bytes: &[u8], format: ListFormat) -> Vec<String> {
@@ -390,6 +392,48 @@ mod tests {
         ] {
             let error = List::parse(bytes, ListFormat::Csv, None).unwrap_err();
             assert_eq!(error.code(), code);
+        }
+    }
+
+    fn any_list() -> impl Strategy<Value = Vec<u8>> {
+        let alphabet = b"name,serial\n\r\"{}:[]\\ab1\xc3\xbc\xff".to_vec();
+        let picked =
+            || proptest::collection::vec(proptest::sample::select(alphabet.clone()), 0..80);
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            picked(),
+            picked().prop_map(|rest| [b"name,serial\n".to_vec(), rest].concat()),
+            picked().prop_map(|rest| [b"{\"name\":\"a\"}\n".to_vec(), rest].concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_rows_or_slips(bytes in any_list()) {
+            let lines = bytes.split(|b| *b == b'\n').count() as u64;
+            for format in [ListFormat::Csv, ListFormat::Ndjson] {
+                match List::parse(&bytes, format, None) {
+                    Ok(list) => {
+                        let names: std::collections::HashSet<&ThingName> =
+                            list.rows.iter().map(|row| &row.name).collect();
+                        prop_assert!(!names.is_empty() && names.len() == list.rows.len());
+                    }
+                    Err(ListError::Rows(slips)) => {
+                        prop_assert!(slips.iter().all(|slip| (1..=lines).contains(&slip.line)));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+
+        #[test]
+        fn quoted_values_are_read_back(values in proptest::collection::vec("[a-zA-Z0-9,\"ü;=/+-]{1,20}", 1..20)) {
+            let rows = values.iter().enumerate();
+            let row = |(n, value): (usize, &String)| format!("d{n},\"{}\"\n", value.replace('"', "\"\""));
+            let text = "name,v\n".to_owned() + &rows.map(row).collect::<String>();
+            let list = List::parse(text.as_bytes(), ListFormat::Csv, None).unwrap();
+            let read: Vec<&str> = list.rows.iter().filter_map(|row| list.value(row, "v")).collect();
+            prop_assert_eq!(read, values);
         }
     }
 }
