@@ -6,6 +6,7 @@
     reason = "a test fails by panicking, its helpers too"
 )]
 
+mod batch;
 mod connect;
 mod device_lab;
 mod preflight;
