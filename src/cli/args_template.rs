@@ -41,7 +41,7 @@ impl TemplateArgs {
             let missing = matches!(error, FileError::Missing(_));
             let failure = Failure::from(error);
             if missing && self.template_file.is_none() {
-                failure.hint("register it first: `nameplate template register NAME --body FILE`")
+                failure.hint("register it first: `nameplate template register FILE --name NAME`")
             } else {
                 failure
             }

@@ -20,6 +20,8 @@ mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod settings;
+#[cfg(feature = "operator")]
+mod template;
 mod version;
 mod wire;
 mod wire_device;
@@ -61,6 +63,9 @@ enum Command {
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
     Sandbox(sandbox::Command),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Template(template::Command),
     Version(version::Args),
 }
 
@@ -88,6 +93,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Preflight(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Template(command) => command.run(&settings, output),
         Command::Version(args) => output.finish(args.run(&settings)),
     }
 }

@@ -115,12 +115,17 @@ fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListErr
         }
     }
     let mut rows = Vec::new();
+    let mut lines = Lines {
+        bytes,
+        at: 0,
+        line: 1,
+    };
     for record in reader.byte_records() {
         if problems.len() >= MAX_PROBLEMS {
             break;
         }
         let record = record.map_err(|error| ListError::Header(error.to_string()))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         if record.len() != columns.len() {
             let what = format!("{} values for {} columns", record.len(), columns.len());
             problems.push(RowProblem::new(line, None, what));
@@ -145,6 +150,30 @@ fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListErr
         rows.push((line, values));
     }
     Ok(Raw { columns, rows })
+}
+
+/// Counts lines up to the records of a CSV. The reader's own count is taken before it has passed
+/// the line feed of a CRLF and any blank lines, so it can lag behind.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the record that the reader began at `byte`; records come in order.
+    fn of(&mut self, byte: u64) -> u64 {
+        let rest = usize::try_from(byte)
+            .ok()
+            .and_then(|byte| self.bytes.get(byte..))
+            .unwrap_or_default();
+        let ends = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n'));
+        let start = self.bytes.len() - rest.len() + ends.count();
+        let passed = self.bytes.get(self.at..start).unwrap_or_default();
+        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        self.at = start;
+        self.line
+    }
 }
 
 fn read_ndjson(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Raw {
@@ -379,6 +408,8 @@ mod tests {
         ] {
             assert_eq!(slips(bytes, ListFormat::Csv), [expected]);
         }
+        let blank = slips(b"\r\nserial\r\n\r\n\r\nA B\r\n", ListFormat::Csv);
+        assert!(blank[0].starts_with("line 5, "), "{blank:?}");
         let json = slips(b"{\"name\":\"a\"}\n{\"name\":}\n", ListFormat::Ndjson);
         assert!(
             json[0].starts_with("line 2: not a JSON object, at character 9"),

@@ -15,12 +15,21 @@ pub struct CaView {
     pub certificate: Certificate,
     /// `ACTIVE`.
     pub active: bool,
-    /// Auto registration is `ENABLE`.
-    pub auto_registration: bool,
-    /// A provisioning template is named: JITP. Without one it is JITR.
-    pub template: bool,
+    /// What becomes of an unknown certificate that it signed.
+    pub registration: Registration,
     /// Registered as `SNI_ONLY`.
     pub sni_only: bool,
+}
+
+/// What a CA does for unknown certificates that it signed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Registration {
+    /// Nothing: auto registration is `DISABLE`.
+    Off,
+    /// It registers them; somebody else makes them active (just-in-time registration).
+    Register,
+    /// It registers them and runs its template (just-in-time provisioning).
+    Provision,
 }
 
 /// The leaf's own entry in the registry.
@@ -96,7 +105,7 @@ pub fn decide(presented: Presented<'_>, view: &View, now: UtcTime, allow_expired
         Ok(Verdict::Provision(Provision {
             ca: ca.certificate.id().clone(),
             register: !pending,
-            run_template: ca.template,
+            run_template: ca.registration == Registration::Provision,
         }))
     };
     check().unwrap_or_else(Verdict::Refuse)
@@ -162,7 +171,7 @@ fn may_register(presented: Presented<'_>, ca: &CaView, now: UtcTime) -> Result<(
     if !ca.active {
         return Err(Refusal::CaInactive(id.clone()));
     }
-    if !ca.auto_registration {
+    if ca.registration == Registration::Off {
         return Err(Refusal::AutoRegistrationOff(id.clone()));
     }
     if !ca.certificate.validity.contains(now) {
@@ -312,8 +321,7 @@ mod tests {
         CaView {
             certificate: ca.certificate.clone(),
             active: true,
-            auto_registration: true,
-            template: true,
+            registration: Registration::Provision,
             sni_only: false,
         }
     }
@@ -368,7 +376,7 @@ mod tests {
             (vec![view(&stranger)], "connect.signature"),
             (with(|ca| ca.active = false), "connect.ca-inactive"),
             (
-                with(|ca| ca.auto_registration = false),
+                with(|ca| ca.registration = Registration::Off),
                 "connect.auto-registration-off",
             ),
             (
@@ -393,7 +401,11 @@ mod tests {
             provision(true, true)
         );
         assert_eq!(
-            ask(&leaf, with(|ca| ca.template = false), None),
+            ask(
+                &leaf,
+                with(|ca| ca.registration = Registration::Register),
+                None
+            ),
             provision(true, false)
         );
         let pending = Some(CertificateStatus::PendingActivation);

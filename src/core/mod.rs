@@ -11,6 +11,9 @@ pub mod bundle;
 pub mod cert;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
+/// What differs between two JSON texts.
+#[cfg(feature = "operator")]
+pub mod diff;
 /// A certificate before it is signed: draft, sign elsewhere, seal.
 #[cfg(feature = "sandbox")]
 pub mod draft;

@@ -90,16 +90,16 @@ impl CaCreate<'_> {
             });
         }
         // Everything that can be refused is refused before the key is made.
+        if let Some(parent) = &request.parent {
+            parent.may_have_ca_below()?;
+            parent.view()?;
+        }
         let ca_window = request
             .parent
             .as_ref()
             .map(|ca| ca.window(now))
             .transpose()?;
         let validity = request.lifetime.resolve(now, ca_window.as_ref())?;
-        if let Some(parent) = &request.parent {
-            parent.may_have_ca_below()?;
-            parent.view()?;
-        }
         let (key, public) = self.claim_key(request)?;
         let (certificate, chain) = self.sign(request, (&key, &public), validity)?;
         let text: String = chain.iter().map(Certificate::to_pem).collect();

@@ -317,7 +317,7 @@ impl Run<'_, '_> {
     /// Threads take blocks until there are none, or one fails: the others finish theirs.
     fn all(&self, todo: &[&Order]) -> Result<(), BatchError> {
         let threads = self.flow.threads.max(1);
-        let size = todo.len().div_ceil(threads * 2).clamp(MIN_BLOCK, BLOCK);
+        let size = todo.len().div_ceil(threads * 4).clamp(MIN_BLOCK, BLOCK);
         let blocks: Vec<&[&Order]> = todo.chunks(size).collect();
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads.min(blocks.len()))
@@ -550,7 +550,7 @@ mod tests {
     use crate::ports::Signer;
     use crate::ports::ledger::Filter;
 
-    const DEVICES: usize = 150;
+    const DEVICES: usize = 70;
 
     /// Counts every step that can fail, and makes one fail.
     #[derive(Default)]
@@ -955,7 +955,7 @@ mod tests {
     #[test]
     fn a_strange_folder_stops_it_before_anything_is_issued() {
         let bench = Bench::new();
-        let strange = PathBuf::from("/out/pump-149/notes");
+        let strange = PathBuf::from("/out/pump-69/notes");
         bench.content.lock().unwrap().insert(strange, Vec::new());
         let error = bench
             .run(&Fault::default(), false, &Seen::default())
@@ -971,7 +971,7 @@ mod tests {
         Bench::new().run(&counter, false, &Seen::default()).unwrap();
         let steps = counter.steps.into_inner();
         // Every step at the edges, a sample of the hundreds of like ones in the middle.
-        let sampled = (0..steps).filter(|n| *n < 12 || steps - n < 60 || n % 29 == 0);
+        let sampled = (0..steps).filter(|n| *n < 6 || steps - n < 40 || n % 53 == 0);
         for at in sampled {
             let bench = Bench::new();
             let fault = Fault {

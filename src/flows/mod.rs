@@ -6,6 +6,9 @@ pub mod ca_create;
 /// `ca import`.
 #[cfg(feature = "operator")]
 pub mod ca_import;
+/// Registering a CA at the target.
+#[cfg(feature = "operator")]
+pub mod ca_register;
 /// The first connect that knows JITP.
 pub mod connect;
 /// `device batch`.
@@ -24,3 +27,6 @@ pub mod init;
 pub mod issuer;
 /// Gathers what the checks before the first connect need.
 pub mod preflight;
+/// Registering a template and its policy at the target.
+#[cfg(feature = "operator")]
+pub mod template_register;

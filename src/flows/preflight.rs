@@ -46,6 +46,8 @@ pub struct Request {
     pub floor: UtcTime,
     /// The user's word for the clock.
     pub trust_clock: Option<Span>,
+    /// The network is left out on purpose.
+    pub offline: bool,
     /// Time servers to ask.
     pub time_servers: Vec<Endpoint>,
     /// The identity.
@@ -72,6 +74,7 @@ impl Gather<'_> {
         Facts {
             facts_version: Facts::VERSION,
             margin_s: request.margin.as_seconds(),
+            offline: request.offline,
             clock,
             identity: request.identity.as_ref().map(|paths| self.identity(paths)),
             server: request

@@ -18,7 +18,9 @@ use super::tls::Endpoint;
 use super::topics;
 use crate::core::cert::Certificate;
 use crate::core::ids::{CertificateId, PolicyName};
-use crate::core::jitp::{self, CaView, LeafView, Presented, Provision, Verdict, View};
+use crate::core::jitp::{
+    self, CaView, LeafView, Presented, Provision, Registration, Verdict, View,
+};
 use crate::core::policy::{Document, NamedPolicy};
 use crate::core::template::jitp_parameters;
 
@@ -119,8 +121,11 @@ impl Broker {
                 .into_iter()
                 .map(|ca| CaView {
                     active: ca.active,
-                    auto_registration: ca.auto_registration,
-                    template: ca.config.is_some(),
+                    registration: match (ca.auto_registration, &ca.config) {
+                        (false, _) => Registration::Off,
+                        (true, None) => Registration::Register,
+                        (true, Some(_)) => Registration::Provision,
+                    },
                     sni_only: sni_only(ca.mode),
                     certificate: ca.certificate,
                 })
@@ -156,17 +161,10 @@ impl Broker {
         }
         let mut compiled = Vec::new();
         for (name, text) in policies {
-            let document = match known.get(&text) {
-                Some(document) => Arc::clone(document),
-                None => {
-                    let Ok(document) = Document::parse(&text) else {
-                        continue;
-                    };
-                    let document = Arc::new(document);
-                    known.insert(text, Arc::clone(&document));
-                    document
-                }
-            };
+            let document = known.get(&text).map(Arc::clone);
+            let document = document.or_else(|| Document::parse(&text).ok().map(Arc::new));
+            let Some(document) = document else { continue };
+            known.insert(text, Arc::clone(&document));
             compiled.push(NamedPolicy {
                 name: name.to_string(),
                 document,

@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::broker::{Broker, Claim, INBOX};
 use super::logs::Record;
-use super::session::{AUTHORIZATION, Act, End, MAX_PAYLOAD, Message, Peer, Session};
+use super::session::{AUTHORIZATION, Act, End, Message, Peer, Session};
 use crate::core::cert::Certificate;
 use crate::core::jitp::{Presented, Verdict};
 
@@ -28,7 +28,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a write or the closing of a connection may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest packet: the payload, and room for the topic and headers.
-const MAX_PACKET: u32 = MAX_PAYLOAD as u32 + 1024;
+const MAX_PACKET: u32 = 128 * 1024 + 1024;
 /// How many bytes are read at a time.
 const BUFFER: usize = 4096;
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mqtt_protocol_core::mqtt::packet::{Packet, Qos, v3_1_1};
+use mqtt_protocol_core::mqtt::packet::{Packet, Qos, SubEntry, v3_1_1};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, SubackReturnCode};
 
 use super::logs::Record;
@@ -308,7 +308,7 @@ impl Session {
             );
             return self.wrong("Subscribe", details);
         }
-        for filter in entries.iter().map(|entry| entry.topic_filter()) {
+        for filter in entries.iter().map(SubEntry::topic_filter) {
             if let Some(details) = topics::filter_problem(filter) {
                 return self.wrong("Subscribe", details);
             }
@@ -480,4 +480,139 @@ fn will_of(connect: &v3_1_1::Connect) -> Option<Message> {
 fn packet_name(packet: &Packet) -> String {
     let text = packet.to_string();
     text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::draft::{Draft, DraftSpec, IssuerView, Purpose};
+    use crate::core::policy::Document;
+    use crate::core::subject::Subject;
+    use crate::core::time::{UtcTime, Validity};
+    use crate::effects::keys::{LocalSigner, RingKeys};
+    use crate::ports::{Keygen, Signer};
+
+    const WIDE: &str = r#"{"Version":"2012-10-17","Statement":[
+        {"Effect":"Allow","Action":["iot:Connect","iot:Subscribe","iot:Publish"],"Resource":"*"},
+        {"Effect":"Allow","Action":"iot:Receive","Resource":"*topic/open/*"}]}"#;
+
+    fn certificate() -> Certificate {
+        let (key, public) = RingKeys::default()
+            .generate(crate::core::key::KeyAlgorithm::EcP256)
+            .unwrap();
+        let subject = Subject::common_name("x");
+        let issuer = IssuerView::self_signed(&subject, &public).unwrap();
+        let validity = Validity {
+            not_before: UtcTime::MIN,
+            not_after: UtcTime::NO_EXPIRY,
+        };
+        let spec = DraftSpec {
+            subject,
+            serial: [1; 16],
+            validity,
+            public_key: &public,
+            purpose: Purpose::Device,
+            alternative_names: vec![],
+        };
+        let draft = Draft::new(&spec, &issuer).unwrap();
+        let signature = LocalSigner::new(&key).unwrap().sign(draft.tbs()).unwrap();
+        draft.seal(&signature).unwrap()
+    }
+
+    fn session(keep_alive: u16) -> (Session, Vec<Act>) {
+        let peer = Peer {
+            address: "127.0.0.1:1".parse().unwrap(),
+            certificate: certificate(),
+            place: Place {
+                account: "123456789012".parse().unwrap(),
+                region: "eu-west-1".parse().unwrap(),
+            },
+        };
+        let authority = Authority {
+            policies: vec![NamedPolicy {
+                name: "wide".into(),
+                document: Arc::new(Document::parse(WIDE).unwrap()),
+            }],
+            things: vec![],
+            active: true,
+        };
+        let mut session = Session::new(peer, authority);
+        let connect = v3_1_1::Connect::builder().client_id("x").unwrap();
+        let connect = connect
+            .keep_alive(keep_alive)
+            .clean_session(true)
+            .build()
+            .unwrap();
+        let acts = session.packet(&connect.into(), "$generated");
+        (session, acts)
+    }
+
+    fn publish(topic: &str, qos: Qos, retain: bool) -> Packet {
+        let builder = v3_1_1::Publish::builder().topic_name(topic).unwrap();
+        let builder = builder.qos(qos).retain(retain).payload(b"m".to_vec());
+        let builder = match qos {
+            Qos::AtMostOnce => builder,
+            _ => builder.packet_id(7),
+        };
+        builder.build().unwrap().into()
+    }
+
+    #[test]
+    fn silence_is_one_and_a_half_times_the_keep_alive_aws_makes_of_it() {
+        for (asked, seconds) in [(0, 1800), (10, 45), (60, 90), (2000, 1800)] {
+            let (_, acts) = session(asked);
+            let Some(Act::Claim { silence, .. }) = acts.first() else {
+                panic!("{acts:?}")
+            };
+            assert_eq!(silence.as_secs(), seconds, "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_publish_is_passed_on_acknowledged_or_ends_the_connection() {
+        let (mut session, _) = session(60);
+        let mut kinds = |packet: Packet| -> Vec<&'static str> {
+            let acts = session.packet(&packet, "");
+            let kind = |act: &Act| match act {
+                Act::Publish(_) => "publish",
+                Act::Send(_) => "send",
+                Act::Log(_) => "log",
+                Act::Close(End::AuthError) => "denied",
+                Act::Close(End::ClientError) => "wrong",
+                _ => "other",
+            };
+            acts.iter().map(kind).collect()
+        };
+        assert_eq!(kinds(publish("a", Qos::AtMostOnce, false)), ["publish"]);
+        assert_eq!(
+            kinds(publish("a", Qos::AtLeastOnce, false)),
+            ["publish", "send"]
+        );
+        assert!(kinds(publish("a", Qos::ExactlyOnce, false)).is_empty());
+        // Retained messages need iot:RetainPublish beside iot:Publish.
+        assert_eq!(
+            kinds(publish("a", Qos::AtMostOnce, true)),
+            ["log", "denied"]
+        );
+        let event = publish("$aws/events/presence/connected/x", Qos::AtMostOnce, false);
+        assert_eq!(kinds(event), ["log", "wrong"]);
+    }
+
+    #[test]
+    fn what_may_not_be_received_is_dropped_in_silence() {
+        let (mut session, _) = session(60);
+        assert_eq!(
+            session.add("#", Qos::ExactlyOnce),
+            SubackReturnCode::SuccessMaximumQos1
+        );
+        let mut message = |topic: &str| {
+            session.deliver(Message {
+                topic: topic.into(),
+                payload: b"m".as_slice().into(),
+                qos: Qos::AtMostOnce,
+            })
+        };
+        assert!(matches!(message("open/a")[..], [Act::Deliver(_)]));
+        assert!(matches!(message("secret/a")[..], [Act::Log(_)]));
+    }
 }

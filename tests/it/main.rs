@@ -7,8 +7,12 @@
 )]
 
 mod batch;
+mod ca;
 mod connect;
 mod device_lab;
+mod issue;
+mod ledger;
 mod preflight;
+mod project;
 mod sandbox_mqtt;
 mod sandbox_rest;

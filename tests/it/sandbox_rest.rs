@@ -76,15 +76,30 @@ fn command(program: &str, url: &str) -> Command {
     command
 }
 
+/// The words of a command line, `@` standing for the next of `values`.
+fn words(line: &str, values: &[&str]) -> Vec<String> {
+    let mut values = values.iter();
+    line.split(' ')
+        .map(|word| {
+            if word == "@" {
+                values.next().unwrap()
+            } else {
+                word
+            }
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
 /// `aws iot …`: the JSON that it prints.
-fn aws(url: &str, arguments: &[&str]) -> Value {
+fn aws(url: &str, line: &str, values: &[&str]) -> Value {
     let output = command("aws", url)
         .args(["iot", "--output", "json"])
-        .args(arguments)
+        .args(words(line, values))
         .output()
         .unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "aws iot {arguments:?}: {stderr}");
+    assert!(output.status.success(), "aws iot {line}: {stderr}");
     if output.stdout.is_empty() {
         return Value::Null;
     }
@@ -92,13 +107,13 @@ fn aws(url: &str, arguments: &[&str]) -> Value {
 }
 
 /// `aws iot …` that must fail: what it says.
-fn aws_fails(url: &str, arguments: &[&str]) -> String {
+fn aws_fails(url: &str, line: &str, values: &[&str]) -> String {
     let output = command("aws", url)
         .arg("iot")
-        .args(arguments)
+        .args(words(line, values))
         .output()
         .unwrap();
-    assert!(!output.status.success(), "aws iot {arguments:?} succeeded");
+    assert!(!output.status.success(), "aws iot {line} succeeded");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -145,77 +160,41 @@ fn the_aws_cli_registers_a_ca_with_its_template() {
     let folder = folder.path();
     let url = serve(Store::durable(&folder.join("state.sqlite")).unwrap());
     make_ca(folder);
-    let code = aws(&url, &["get-registration-code"])["registrationCode"].clone();
+    let code = aws(&url, "get-registration-code", &[])["registrationCode"].clone();
     make_leaf(folder, "proof", code.as_str().unwrap());
 
     let policy = shipped()[0].policy_for(&place()).unwrap();
-    aws(
-        &url,
-        &[
-            "create-policy",
-            "--policy-name",
-            "pump",
-            "--policy-document",
-            &policy,
-        ],
-    );
+    let create = "create-policy --policy-name pump --policy-document @";
+    aws(&url, create, &[&policy]);
     let body = shipped()[0].body_for(&place(), &"pump".parse().unwrap());
-    let create = [
-        "create-provisioning-template",
-        "--template-name",
-        "pumps",
-        "--type",
-        "JITP",
-        "--enabled",
-        "--provisioning-role-arn",
-        ROLE,
-        "--template-body",
-        &body,
-    ];
-    let made = aws(&url, &create);
+    let create = "create-provisioning-template --template-name pumps --type JITP --enabled \
+                  --provisioning-role-arn @ --template-body @";
+    let made = aws(&url, create, &[ROLE, &body]);
     assert_eq!(made["defaultVersionId"], 1);
-    assert!(aws_fails(&url, &create).contains("ResourceAlreadyExistsException"));
 
-    let (ca, proof) = (file(folder, "ca.pem"), file(folder, "proof.pem"));
-    let register = [
-        "register-ca-certificate",
-        "--ca-certificate",
-        &ca,
-        "--verification-certificate",
-        &proof,
-        "--set-as-active",
-        "--allow-auto-registration",
-        "--registration-config",
-        "templateName=pumps",
-    ];
-    let id = aws(&url, &register)["certificateId"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(aws_fails(&url, &register).contains("ResourceAlreadyExistsException"));
+    let pems = [&file(folder, "ca.pem")[..], &file(folder, "proof.pem")];
+    let register = "register-ca-certificate --ca-certificate @ --verification-certificate @ \
+                    --set-as-active --allow-auto-registration \
+                    --registration-config templateName=pumps";
+    let made = aws(&url, register, &pems);
+    let id = made["certificateId"].as_str().unwrap();
+    let again = aws_fails(&url, register, &pems);
+    assert!(again.contains("ResourceAlreadyExistsException"), "{again}");
 
-    let described = aws(&url, &["describe-ca-certificate", "--certificate-id", &id]);
+    let described = aws(&url, "describe-ca-certificate --certificate-id @", &[id]);
     let description = &described["certificateDescription"];
     assert_eq!(description["status"], "ACTIVE");
     assert_eq!(description["autoRegistrationStatus"], "ENABLE");
     assert_eq!(description["certificateMode"], "DEFAULT");
     assert!(description["validity"]["notAfter"].as_f64().unwrap() > 1.7e9);
     assert_eq!(described["registrationConfig"]["templateName"], "pumps");
-    let of_template = aws(&url, &["list-ca-certificates", "--template-name", "pumps"]);
+    let of_template = aws(&url, "list-ca-certificates --template-name pumps", &[]);
     assert_eq!(of_template["certificates"][0]["certificateId"], id);
 
-    aws(
-        &url,
-        &[
-            "update-ca-certificate",
-            "--certificate-id",
-            &id,
-            "--new-status",
-            "INACTIVE",
-        ],
-    );
-    aws(&url, &["delete-ca-certificate", "--certificate-id", &id]);
-    let gone = aws_fails(&url, &["describe-ca-certificate", "--certificate-id", &id]);
+    let update = "update-ca-certificate --new-status INACTIVE --certificate-id @";
+    aws(&url, update, &[id]);
+    aws(&url, "delete-ca-certificate --certificate-id @", &[id]);
+    let gone = aws_fails(&url, "describe-ca-certificate --certificate-id @", &[id]);
     assert!(gone.contains("ResourceNotFoundException"), "{gone}");
 }
 
@@ -226,69 +205,39 @@ fn the_aws_cli_is_told_what_is_wrong() {
     let url = serve(Store::memory());
     make_ca(folder);
     make_leaf(folder, "leaf", "pump-1");
-    let (ca, leaf) = (file(folder, "ca.pem"), file(folder, "leaf.pem"));
-    let thousand = "x".repeat(2100);
-    let long = format!(
-        r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"Allow","Action":"iot:Connect","Resource":"{thousand}"}}]}}"#
-    );
-    let cases: [(&[&str], &str); 7] = [
+    let (ca, leaf) = (&file(folder, "ca.pem")[..], &file(folder, "leaf.pem")[..]);
+    let cases: [(&str, &[&str], &str); 6] = [
         (
-            &["describe-thing", "--thing-name", "nobody"],
+            "describe-thing --thing-name nobody",
+            &[],
             "ResourceNotFoundException",
         ),
         (
-            &[
-                "register-ca-certificate",
-                "--ca-certificate",
-                &ca,
-                "--verification-certificate",
-                &leaf,
-            ],
+            "register-ca-certificate --ca-certificate @ --verification-certificate @",
+            &[ca, leaf],
             "RegistrationCodeValidationException",
         ),
         (
-            &[
-                "register-ca-certificate",
-                "--ca-certificate",
-                &leaf,
-                "--certificate-mode",
-                "SNI_ONLY",
-            ],
+            "register-ca-certificate --ca-certificate @ --certificate-mode SNI_ONLY",
+            &[leaf],
             "basicConstraints extension as true",
         ),
         (
-            &["register-certificate", "--certificate-pem", &leaf],
+            "register-certificate --certificate-pem @",
+            &[leaf],
             "CertificateValidationException",
         ),
         (
-            &[
-                "create-policy",
-                "--policy-name",
-                "p",
-                "--policy-document",
-                &long,
-            ],
-            "MalformedPolicyException",
-        ),
-        (
-            &[
-                "create-provisioning-template",
-                "--template-name",
-                "t",
-                "--type",
-                "JITP",
-                "--provisioning-role-arn",
-                ROLE,
-                "--template-body",
-                r#"{"Resources":{}}"#,
-            ],
+            "create-provisioning-template --template-name t --type JITP \
+             --provisioning-role-arn @ --template-body @",
+            &[ROLE, r#"{"Resources":{}}"#],
             "InvalidRequestException",
         ),
-        (&["list-jobs"], "the sandbox does not speak `GET /jobs`"),
+        ("list-jobs", &[], "the sandbox does not speak `GET /jobs`"),
     ];
-    for (arguments, wanted) in cases {
-        let said = aws_fails(&url, arguments);
-        assert!(said.contains(wanted), "{arguments:?}: {said}");
+    for (line, values, wanted) in cases {
+        let said = aws_fails(&url, line, values);
+        assert!(said.contains(wanted), "{line}: {said}");
     }
 }
 

@@ -8,6 +8,7 @@ use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
 use super::view::{CaView, check_name};
+use crate::core::lifetime::OnCaExpiry;
 use crate::core::subject::Subject;
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
@@ -17,7 +18,8 @@ use crate::ports::Clock;
 /// Make a root or an intermediate CA
 ///
 /// Writes key.pem (mode 0600, encrypted), cert.pem and chain.pem into ca/NAME. A root is valid for
-/// 3650 days and may have one CA level below it; an intermediate (--parent) for 1825 days and none.
+/// 3650 days and may have one CA level below it; an intermediate (--parent) for 1825 days, or
+/// until its parent ends, and none.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Name in this project; also the folder's name
@@ -84,11 +86,16 @@ impl Args {
             None => (Span::days(3_650), self.path_len.unwrap_or(1)),
             Some(_) => (Span::days(1_825), self.path_len.unwrap_or(0)),
         };
+        let mut lifetime = self.lifetime.lifetime(settings, span)?;
+        if self.lifetime.days.is_none() && self.lifetime.not_after.is_none() {
+            // The default length is a ceiling: the parent's end is as good.
+            lifetime.on_ca_expiry = OnCaExpiry::Clamp;
+        }
         let request = Request {
             name: &self.name,
             folder: settings.ca_dir()?.join(&self.name),
             subject,
-            lifetime: self.lifetime.lifetime(settings, span)?,
+            lifetime,
             path_len: Some(path_len),
             algorithm: self.curve.into(),
             passphrase: secret.as_ref().map(|secret| &secret[..]),

@@ -3,6 +3,7 @@
 mod create;
 mod import;
 mod list;
+mod register;
 mod show;
 mod view;
 
@@ -17,6 +18,7 @@ pub(super) enum Command {
     Create(create::Args),
     Import(import::Args),
     List(list::Args),
+    Register(register::Args),
     Show(show::Args),
 }
 
@@ -26,6 +28,7 @@ impl Command {
             Self::Create(args) => output.finish(args.run(settings)),
             Self::Import(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),
+            Self::Register(args) => output.finish(args.run(settings)),
             Self::Show(args) => output.finish(args.run(settings)),
         }
     }

@@ -128,6 +128,7 @@ impl Args {
             trust_clock: trust_clock
                 .map(|text| span("--trust-clock", text))
                 .transpose()?,
+            offline: self.offline,
             time_servers: self.time_servers(settings)?,
             identity: Some(identity),
             endpoint: if self.offline {

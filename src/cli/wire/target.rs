@@ -1,4 +1,5 @@
-//! Target → control plane: the sandbox (a running one, or one at an address of its own) or AWS.
+//! Target → control plane: AWS, or a sandbox: one at a URL of the user's, the one that runs over the
+//! project's state, or else one that this process runs over that state for one command.
 
 use std::fmt;
 
@@ -8,6 +9,7 @@ use crate::core::ids::Place;
 use crate::effects::aws::{AwsAccess, AwsControlPlane};
 use crate::explain::{Failure, Kind};
 use crate::ports::cloud::ControlPlane;
+use crate::sandbox::server::{Running, RunningInfo, Server, StatePlace, find_running};
 
 /// A control plane, and what reports call it.
 pub(in crate::cli) struct Connected {
@@ -15,6 +17,8 @@ pub(in crate::cli) struct Connected {
     pub(in crate::cli) plane: Box<dyn ControlPlane>,
     /// Where it is.
     pub(in crate::cli) target: TargetReport,
+    /// The sandbox that runs as long as this command.
+    _server: Option<Running>,
 }
 
 /// Where a control-plane command went. Part of every such report.
@@ -30,6 +34,9 @@ pub(in crate::cli) struct TargetReport {
     /// The control plane's URL, where it is not AWS's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) url: Option<String>,
+    /// What runs over the project's state.
+    #[serde(skip)]
+    pub(in crate::cli) running: Option<RunningInfo>,
 }
 
 /// How a control plane was reached.
@@ -40,6 +47,10 @@ pub(in crate::cli) enum Reached {
     Aws,
     /// A URL that the user gave.
     EndpointUrl,
+    /// Run by this command over the project's state.
+    InProcess,
+    /// It runs over the project's state.
+    Running,
 }
 
 impl fmt::Display for TargetReport {
@@ -51,6 +62,7 @@ impl fmt::Display for TargetReport {
         };
         write!(f, "{name} (account {account}, {region}")?;
         match (self.reached, &self.url) {
+            (Reached::InProcess, _) => f.write_str(", in this process)"),
             (_, Some(url)) => write!(f, ", at {url})"),
             (_, None) => f.write_str(")"),
         }
@@ -75,11 +87,7 @@ pub(in crate::cli) fn connect(settings: &Settings) -> Result<Connected, Failure>
     match (settings.target, &settings.endpoint_url) {
         (Target::Aws, _) => connect_aws(settings),
         (Target::Sandbox, Some(url)) => connect_url(settings, url),
-        (Target::Sandbox, None) => Err(Failure::new(
-            Kind::Unavailable,
-            "sandbox.not-running",
-            "no sandbox runs here",
-        )),
+        (Target::Sandbox, None) => connect_project(settings),
     }
 }
 
@@ -97,20 +105,88 @@ fn connect_aws(settings: &Settings) -> Result<Connected, Failure> {
         },
         place: plane.place()?,
         url: settings.endpoint_url.clone(),
+        running: None,
     };
     let plane = Box::new(plane);
-    Ok(Connected { plane, target })
+    Ok(Connected {
+        plane,
+        target,
+        _server: None,
+    })
 }
 
 fn connect_url(settings: &Settings, url: &str) -> Result<Connected, Failure> {
-    let place = settings.sandbox_place()?;
-    let plane = AwsControlPlane::sandbox(&place, url, &format!("the sandbox at {url}"))?;
-    let target = TargetReport {
-        kind: Target::Sandbox,
+    let sandbox = Sandbox {
+        place: settings.sandbox_place()?,
+        url,
         reached: Reached::EndpointUrl,
-        place,
-        url: Some(url.to_owned()),
     };
-    let plane = Box::new(plane);
-    Ok(Connected { plane, target })
+    sandbox.connect(None, None)
+}
+
+/// The sandbox over the project's state: the one that runs, or one of our own.
+fn connect_project(settings: &Settings) -> Result<Connected, Failure> {
+    settings.project()?;
+    let Some(state) = settings.sandbox_state() else {
+        let message = "the sandbox has no place for its state";
+        return Err(Failure::new(Kind::Input, "sandbox.state", message));
+    };
+    if let Some(info) = find_running(&state) {
+        let sandbox = Sandbox {
+            place: Place {
+                account: info.account.clone(),
+                region: info.region.clone(),
+            },
+            url: &info.control_url.clone(),
+            reached: Reached::Running,
+        };
+        return sandbox.connect(Some(info), None);
+    }
+    let place = settings.sandbox_place()?;
+    let config = super::sandbox::config(StatePlace::Durable(state), place.clone(), None);
+    let server = Server::start(config)?;
+    let sandbox = Sandbox {
+        place,
+        url: &server.control_url().to_owned(),
+        reached: Reached::InProcess,
+    };
+    sandbox.connect(None, Some(server))
+}
+
+struct Sandbox<'a> {
+    place: Place,
+    url: &'a str,
+    reached: Reached,
+}
+
+impl Sandbox<'_> {
+    fn connect(
+        self,
+        running: Option<RunningInfo>,
+        server: Option<Running>,
+    ) -> Result<Connected, Failure> {
+        let Self {
+            place,
+            url,
+            reached,
+        } = self;
+        let name = match reached {
+            Reached::InProcess => "the sandbox in this process".to_owned(),
+            _ => format!("the sandbox at {url}"),
+        };
+        let plane = Box::new(AwsControlPlane::sandbox(&place, url, &name)?);
+        let in_process = reached == Reached::InProcess;
+        let target = TargetReport {
+            kind: Target::Sandbox,
+            reached,
+            place,
+            url: (!in_process).then(|| url.to_owned()),
+            running,
+        };
+        Ok(Connected {
+            plane,
+            target,
+            _server: server,
+        })
+    }
 }

@@ -63,8 +63,8 @@ fn interval(bounds: TimeBounds, known: bool) -> Check {
             bounds.earliest
         );
         return Check::fail(ID, fact).weigh(Weight::ClockUnknown).remedy(
-            "keep the clock right with chronyd, name a time server with --ntp, or vouch for the \
-             clock with --trust-clock 1m",
+            "keep the clock right with chronyd; or name a time server with --ntp, NAMEPLATE_NTP or \
+             `ntp` under [device]; or vouch for the clock with --trust-clock 1m",
         );
     }
     let width = bounds.latest.since(bounds.earliest);

@@ -13,6 +13,9 @@ pub struct Facts {
     pub facts_version: u32,
     /// A window that ends within so many seconds is warned of.
     pub margin_s: i64,
+    /// Whether the network was left out on purpose.
+    #[serde(default)]
+    pub offline: bool,
     /// What is known of the time.
     pub clock: ClockFacts,
     /// The identity, if one was looked at.

@@ -153,7 +153,10 @@ pub fn judge(facts: &Facts) -> Verdict {
     if let Some(identity) = &facts.identity {
         identity::judge(identity, &mut board);
     }
-    server::judge(facts.server.as_ref(), &mut board);
+    match &facts.server {
+        Some(server) => server::judge(server, &mut board),
+        None => board.checks.push(server::not_looked_at(facts.offline)),
+    }
     let Board {
         checks, windows, ..
     } = board;

@@ -7,12 +7,19 @@ use crate::core::cert::Certificate;
 use crate::core::chain::Usage;
 use crate::core::server::{amazon_roots, covers_name};
 
-pub(super) fn judge(server: Option<&ServerFacts>, board: &mut Board) {
+pub(super) fn not_looked_at(offline: bool) -> Check {
+    const ID: &str = "server.reach";
+    if offline {
+        return Check::skip(ID, "no server was looked at (--offline)");
+    }
+    Check::skip(ID, "no endpoint was named, so no server was looked at").remedy(
+        "name it with --endpoint HOST[:PORT], or NAMEPLATE_ENDPOINT, or `endpoint` under [device] \
+         in nameplate.toml",
+    )
+}
+
+pub(super) fn judge(server: &ServerFacts, board: &mut Board) {
     let checks = &mut board.checks;
-    let Some(server) = server else {
-        checks.push(Check::skip("server.reach", "no endpoint was looked at"));
-        return;
-    };
     let roots = match &server.server_ca {
         None => amazon_roots(),
         Some(CertificateFile {

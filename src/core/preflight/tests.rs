@@ -48,6 +48,7 @@ fn verdict(clock: ClockFacts) -> Verdict {
     judge(&Facts {
         facts_version: Facts::VERSION,
         margin_s: 86_400,
+        offline: true,
         clock,
         identity: None,
         server: None,

@@ -320,3 +320,22 @@ fn lint_warns_of_what_is_hardly_meant() {
         );
     }
 }
+
+proptest::proptest! {
+    /// Whatever stands in a template, reading it ends with an answer.
+    #[test]
+    fn no_text_makes_the_parser_panic(
+        at in 0..FLEET.len(),
+        length in 0_usize..40,
+        put in "[\\[\\]{}:,\"$!A-Za-z0-9 ]{0,12}",
+    ) {
+        let end = (at + length).min(FLEET.len());
+        let text = format!("{}{put}{}", &FLEET[..at], &FLEET[end..]);
+        if let Ok(template) = Template::parse(&text) {
+            template.lint(TemplateKind::Jitp);
+            template.lint(TemplateKind::FleetProvisioning);
+            let _ = template.render(&values(&[("SerialNumber", "A_1")]));
+            let _ = template.render(&subject("CN=a"));
+        }
+    }
+}

@@ -26,9 +26,13 @@ use crate::core::ids::{AccountId, Place, Region};
 use crate::explain::{Explain, Kind};
 use crate::ports::cloud::{CloudError, CloudErrorKind, CloudResult};
 
-/// Attempts of one call, with the SDK's jittered back-off between them: throttling is common when
-/// a fleet is worked through (10 calls a second for most operations).
-const ATTEMPTS: u32 = 8;
+/// Attempts of one call at AWS, with the SDK's jittered back-off between them: throttling is common
+/// when a fleet is worked through (10 calls a second for most operations).
+const ATTEMPTS: u32 = 7;
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
+/// The same for the sandbox, which is here or is not.
+const SANDBOX_ATTEMPTS: u32 = 3;
+const SANDBOX_BACKOFF: Duration = Duration::from_millis(100);
 /// One attempt may take this long.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 /// A TCP and TLS connection may take this long to stand.
@@ -56,8 +60,8 @@ pub struct AwsAccess {
 }
 
 impl AwsControlPlane {
-    /// A stand-in for AWS IoT Core at `url`: plain HTTP or HTTPS, one attempt at TLS and no
-    /// credentials of value.
+    /// A stand-in for AWS IoT Core at `url`: plain HTTP or HTTPS, and credentials that
+    /// nobody checks.
     ///
     /// # Errors
     /// `aws.runtime`.
@@ -69,7 +73,11 @@ impl AwsControlPlane {
             .credentials_provider(nobody)
             .region(aws_sdk_iot::config::Region::new(place.region.to_string()))
             .endpoint_url(url)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(SANDBOX_ATTEMPTS)
+                    .with_initial_backoff(SANDBOX_BACKOFF),
+            )
             .timeout_config(timeouts())
             .build();
         Ok(Self {
@@ -90,7 +98,11 @@ impl AwsControlPlane {
         let runtime = runtime()?;
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(ATTEMPTS)
+                    .with_max_backoff(MAX_BACKOFF),
+            )
             .timeout_config(timeouts());
         if let Some(region) = &access.region {
             loader = loader.region(aws_config::Region::new(region.clone()));

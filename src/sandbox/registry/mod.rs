@@ -2,7 +2,7 @@
 //! things and provisioning templates. It decides and remembers; servers ask it.
 //!
 //! Sources: the API model (botocore `iot` 2015-05-28) and the AWS IoT developer guide. Where these
-//! are silent, `docs/` says what was chosen.
+//! are silent, `docs/sandbox-control-plane.md` says what was chosen.
 
 mod ca;
 mod certificate;

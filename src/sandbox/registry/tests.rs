@@ -265,19 +265,29 @@ fn a_first_connection_is_provisioned_whole_or_not_at_all() {
     assert_eq!(principal.policies[0].0.as_str(), "pump");
     assert_eq!(principal.things[0].name.as_str(), "pump-1");
     assert_eq!(principal.things[0].attributes["serialNumber"], "SN-1");
+}
 
-    // A new certificate of the same device: the thing is kept, and has two certificates.
-    let next = lab.signed("ca", "pump-1b", "/CN=pump-1/serialNumber=SN-1");
-    registry.register_pending(&next, &ca_id, now).unwrap();
-    let plan = template
-        .render(&jitp_parameters(&next.subject, next.id()))
-        .unwrap();
-    assert!(
-        !registry
-            .run_plan(next.id(), &plan, now)
-            .unwrap()
-            .thing_created
-    );
+#[test]
+fn a_second_certificate_of_a_device_keeps_its_thing() {
+    let lab = Lab::new();
+    let ca = lab.own("ca", "Root");
+    let now = soon(&ca);
+    let mut registry = memory();
+    with_template(&mut registry, now);
+    let request = CaRegistration {
+        config: Some(named()),
+        ..sni_only(&ca)
+    };
+    let ca_id = registry.register_ca(request, now).unwrap();
+    let template = registry.jitp_template(&ca_id).unwrap().1;
+    for (file, is_new) in [("old", true), ("new", false)] {
+        let leaf = lab.signed("ca", file, "/CN=pump-1/serialNumber=SN-1");
+        registry.register_pending(&leaf, &ca_id, now).unwrap();
+        let values = jitp_parameters(&leaf.subject, leaf.id());
+        let plan = template.render(&values).unwrap();
+        let done = registry.run_plan(leaf.id(), &plan, now).unwrap();
+        assert_eq!(done.thing_created, is_new);
+    }
     let thing = registry.thing(&"pump-1".parse().unwrap()).unwrap();
     assert_eq!((thing.principals.len(), thing.version), (2, 1));
 }

@@ -394,3 +394,6 @@ impl Explain for ConnectError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
