@@ -1,13 +1,13 @@
 //! Flags that issuing commands share: the CA and its passphrase, the window, the key.
 
-use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use zeroize::Zeroizing;
 
+use super::report::note;
 use super::settings::Settings;
-use super::wire::factory::{Factory, signer_of};
+use super::wire::factory::{Factory, passphrases, shown, signer_of};
 use crate::core::cert::Certificate;
 use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::{Lifetime, OnCaExpiry};
@@ -17,7 +17,7 @@ use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, read_key};
 use crate::flows::issuer::Issuer;
 use crate::ports::ledger::Ledger;
-use crate::ports::{Files, Signer};
+use crate::ports::{Files, PassphraseSource, PassphraseUse, Passphrases, Signer};
 
 /// Where a CA key's passphrase comes from. Never argv.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -25,23 +25,19 @@ pub(super) struct PassphraseArgs {
     /// A file that holds the CA key's passphrase [config: issue.passphrase_file]
     #[arg(long, value_name = "FILE", env = "NAMEPLATE_PASSPHRASE_FILE")]
     pub(super) passphrase_file: Option<PathBuf>,
-    /// An open file descriptor to read the passphrase from
-    #[arg(long, value_name = "N", conflicts_with = "passphrase_file")]
+    /// An open file descriptor to read the passphrase from; goes before --passphrase-file
+    #[arg(long, value_name = "N")]
     pub(super) passphrase_fd: Option<u32>,
 }
 
 /// A secret that is cleared when dropped.
 pub(super) type Secret = Zeroizing<Vec<u8>>;
 
-/// The most bytes of a passphrase.
-const MAX_PASSPHRASE: u64 = 4_096;
-
 impl PassphraseArgs {
     /// The passphrase, if it is given anywhere; asks when stdin is a terminal.
     pub(super) fn resolve(
         &self,
         settings: &Settings,
-        files: &dyn Files,
         ask: &Ask<'_>,
     ) -> Result<Option<Secret>, Failure> {
         let configured = || {
@@ -53,16 +49,18 @@ impl PassphraseArgs {
                     .map_or(path.clone(), |p| p.join(path)),
             )
         };
-        let path = self
-            .passphrase_fd
-            .map(|fd| PathBuf::from(format!("/dev/fd/{fd}")))
-            .or_else(|| self.passphrase_file.clone())
-            .or_else(configured);
-        match path {
-            Some(path) => passphrase_from(files, &path).map(Some),
-            None if std::io::stdin().is_terminal() => ask_passphrase(ask).map(Some),
-            None => Ok(None),
-        }
+        let file = self.passphrase_file.clone().or_else(configured);
+        let source = match (self.passphrase_fd, file) {
+            (Some(descriptor), _) => PassphraseSource::Descriptor(descriptor),
+            (None, Some(path)) => PassphraseSource::File(path),
+            (None, None) => PassphraseSource::Ask,
+        };
+        let wanted = if ask.new {
+            PassphraseUse::Protect
+        } else {
+            PassphraseUse::Open
+        };
+        Ok(passphrases().read(&source, ask.what, wanted)?)
     }
 }
 
@@ -72,58 +70,6 @@ pub(super) struct Ask<'a> {
     pub(super) what: &'a str,
     /// A new passphrase is asked for twice.
     pub(super) new: bool,
-}
-
-fn passphrase_from(files: &dyn Files, path: &Path) -> Result<Secret, Failure> {
-    let mut text = files.read(path, MAX_PASSPHRASE)?;
-    while text.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-        text.pop();
-    }
-    if text.is_empty() {
-        let message = format!("the passphrase in `{}` is empty", path.display());
-        return Err(Failure::new(Kind::Input, "passphrase.empty", message));
-    }
-    Ok(text)
-}
-
-fn ask_passphrase(ask: &Ask<'_>) -> Result<Secret, Failure> {
-    let first = ask_once(&format!("Passphrase for {}: ", ask.what))?;
-    if ask.new && ask_once("The same again: ")? != first {
-        let message = "the two passphrases differ";
-        return Err(Failure::new(Kind::Input, "passphrase.differs", message));
-    }
-    if first.is_empty() {
-        return Err(Failure::new(
-            Kind::Input,
-            "passphrase.empty",
-            "the passphrase is empty",
-        ));
-    }
-    Ok(first)
-}
-
-/// Reads one line from stdin, a terminal, with the echo off.
-fn ask_once(prompt: &str) -> Result<Secret, Failure> {
-    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-    let failed = |e: &dyn std::fmt::Display| {
-        let message = "the passphrase cannot be read from the terminal";
-        Failure::new(Kind::Input, "passphrase.terminal", message).because(e)
-    };
-    let stdin = std::io::stdin();
-    let before = tcgetattr(&stdin).map_err(|e| failed(&e))?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    let _ = write!(std::io::stderr(), "{prompt}");
-    tcsetattr(&stdin, OptionalActions::Flush, &silent).map_err(|e| failed(&e))?;
-    let mut line = Zeroizing::new(Vec::with_capacity(256));
-    let read = stdin.lock().read_until(b'\n', &mut line);
-    let _ = tcsetattr(&stdin, OptionalActions::Flush, &before);
-    let _ = writeln!(std::io::stderr());
-    read.map_err(|e| failed(&e))?;
-    while line.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
-        line.pop();
-    }
-    Ok(line)
 }
 
 /// Which CA signs.
@@ -152,11 +98,6 @@ impl CaHandle {
             chain: &self.chain,
             signer: &*self.signer,
         }
-    }
-
-    /// The CA's own certificate.
-    pub(super) fn certificate(&self) -> &Certificate {
-        &self.chain[0]
     }
 }
 
@@ -214,7 +155,7 @@ pub(super) fn load_ca(
             what: &what,
             new: false,
         };
-        passphrase.resolve(settings, &factory.files, &ask)?
+        passphrase.resolve(settings, &ask)?
     } else {
         None
     };
@@ -225,7 +166,32 @@ pub(super) fn load_ca(
         signer: signer_of(&key)?,
     };
     handle.issuer().view()?;
+    warn_of_loose_mode(&key_path, &factory.files);
     Ok(handle)
+}
+
+/// Says so when others than the owner can reach a CA's key.
+fn warn_of_loose_mode(key: &Path, files: &dyn Files) {
+    let loose = files.mode(key).map(|mode| mode & 0o777);
+    if let Some(mode) = loose.filter(|mode| mode & 0o077 != 0) {
+        let path = shown(key);
+        let path = path.display();
+        note(format_args!(
+            "warning: the CA key `{path}` has mode {mode:04o}, so others can reach it: \
+             chmod 600 {path}"
+        ));
+    }
+}
+
+/// The error for a CA that the ledger does not know, with those that it does.
+pub(super) fn unknown_ca(name: &str, known: &[AuthorityRecord]) -> Failure {
+    let message = format!("there is no CA `{name}` in the ledger");
+    let failure = Failure::new(Kind::Input, "ca.unknown", message);
+    if known.is_empty() {
+        return failure.hint(format!("make it with `nameplate ca create {name}`"));
+    }
+    let names: Vec<String> = known.iter().map(|ca| format!("`{}`", ca.name)).collect();
+    failure.hint(format!("the CAs here are {}", names.join(", ")))
 }
 
 /// A CA's certificate and those above it, from its folder.
@@ -235,14 +201,10 @@ pub(super) fn ca_chain(
 ) -> Result<Vec<Certificate>, Failure> {
     let folder = settings.ca_dir()?.join(name);
     let known = factory.ledger.authorities()?;
-    let record = known.iter().find(|ca| ca.name == name).ok_or_else(|| {
-        Failure::new(
-            Kind::Input,
-            "ca.unknown",
-            format!("there is no CA `{name}` in the ledger"),
-        )
-        .hint("`nameplate ca list` shows them; `nameplate ca create` makes one")
-    })?;
+    let record = known
+        .iter()
+        .find(|ca| ca.name == name)
+        .ok_or_else(|| unknown_ca(name, &known))?;
     let read = |file| -> Result<Vec<Certificate>, Failure> {
         let path = folder.join(file);
         let text = factory

@@ -261,7 +261,7 @@ fn checked(raw: Raw, name_column: &str, problems: &mut Vec<RowProblem>) -> List 
                 ));
             }
             Err(error) => {
-                problems.push(RowProblem::new(line, Some(name_column), error.to_string()))
+                problems.push(RowProblem::new(line, Some(name_column), error.to_string()));
             }
         }
     }
@@ -330,10 +330,11 @@ fn count(problems: &[RowProblem]) -> String {
 }
 
 fn lines(problems: &[RowProblem]) -> String {
-    problems
-        .iter()
-        .map(|problem| format!("\n  {problem}"))
-        .collect()
+    use std::fmt::Write as _;
+    problems.iter().fold(String::new(), |mut text, problem| {
+        let _ = write!(text, "\n  {problem}");
+        text
+    })
 }
 
 impl Explain for ListError {

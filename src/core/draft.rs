@@ -132,9 +132,9 @@ impl Draft {
                 &Issuer::from_params(&issuer_parameters, &recorder),
             )
             .map_err(DraftError::Encode)?;
-        let recorded = recorder.into_tbs();
+        let encoded = recorder.into_tbs();
         let subject = encode_name(&spec.subject)?;
-        let tbs = splice(&recorded, &issuer.name, &subject, spec.public_key.spki())
+        let tbs = splice(&encoded, &issuer.name, &subject, spec.public_key.spki())
             .ok_or(DraftError::Splice)?;
         Ok(Self {
             tbs,
@@ -350,7 +350,9 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         0x100..=0xffff => der.extend([0x82, b, a]),
         _ => der.extend([0x83, c, b, a]),
     }
-    parts.iter().for_each(|part| der.extend_from_slice(part));
+    for part in parts {
+        der.extend_from_slice(part);
+    }
     der
 }
 
@@ -476,7 +478,7 @@ impl Explain for DraftError {
         match self {
             Self::Signature => Some("check that the CA's key.pem belongs to its cert.pem".into()),
             Self::NotCa(_) | Self::MayNotSign(_) => {
-                Some("name a CA certificate with --ca; `nameplate ca list` shows them".into())
+                Some("only a CA may issue; make one with `nameplate ca create NAME`".into())
             }
             _ => None,
         }

@@ -21,6 +21,9 @@ pub mod keys;
 /// The ledger's databases.
 #[cfg(feature = "operator")]
 pub mod ledger;
+/// Passphrases from files, descriptors and the terminal.
+#[cfg(feature = "operator")]
+pub mod passphrase;
 /// What is known about time at build.
 pub mod release;
 /// Time servers over UDP.

@@ -23,6 +23,9 @@ pub const CERTIFICATE: &str = "cert.pem";
 /// The CA's certificate and those above it, up to the root.
 pub const CHAIN: &str = "chain.pem";
 
+/// Turns a private key into a signer.
+pub type SignerOf<'a> = &'a dyn Fn(&PrivateKey) -> Result<Box<dyn Signer>, KeyError>;
+
 /// What the flow may use.
 pub struct CaCreate<'a> {
     /// The time.
@@ -36,7 +39,7 @@ pub struct CaCreate<'a> {
     /// The record.
     pub ledger: &'a dyn Ledger,
     /// Turns a private key into a signer, for a root that signs itself.
-    pub signer_of: &'a dyn Fn(&PrivateKey) -> Result<Box<dyn Signer>, KeyError>,
+    pub signer_of: SignerOf<'a>,
 }
 
 /// What is asked.
@@ -307,6 +310,9 @@ pub enum CaCreateError {
     /// Not drafted or sealed.
     #[error("the CA's certificate was not made")]
     Draft(#[from] DraftError),
+    /// The same certificate has a name here.
+    #[error("this CA is in the project already, as `{0}`")]
+    Known(String),
     /// The name is taken.
     #[error("the CA `{0}` already exists")]
     Exists(String),
@@ -360,7 +366,9 @@ impl CaCreateError {
             Self::Ledger(e) => e,
             Self::Lifetime(e) => e,
             Self::Sign(e) => e,
-            Self::Exists(_) | Self::Foreign(_) | Self::PassphraseMissing(_) => return None,
+            Self::Exists(_) | Self::Foreign(_) | Self::Known(_) | Self::PassphraseMissing(_) => {
+                return None;
+            }
         })
     }
 }
@@ -374,7 +382,7 @@ impl Explain for CaCreateError {
     }
     fn code(&self) -> &'static str {
         match self {
-            Self::Exists(_) => "ca.exists",
+            Self::Exists(_) | Self::Known(_) => "ca.exists",
             Self::Foreign(_) => "ca.foreign",
             Self::PassphraseMissing(_) => "ca.passphrase-missing",
             other => other.inner().map_or("ca.create", Explain::code),
@@ -385,6 +393,7 @@ impl Explain for CaCreateError {
             Self::Exists(name) => Some(format!(
                 "see it with `nameplate ca show {name}`, or choose another name"
             )),
+            Self::Known(name) => Some(format!("use it by that name: --ca {name}")),
             Self::Foreign(_) => {
                 Some("take it in with `nameplate ca import NAME --cert FILE --key FILE`".into())
             }
@@ -393,7 +402,9 @@ impl Explain for CaCreateError {
                 source: KeyError::Passphrase,
                 ..
             } => Some(
-                "give the passphrase this key was encrypted with: --passphrase-file FILE".into(),
+                "give the passphrase this key was encrypted with: --passphrase-file FILE, or \
+                 --parent-passphrase-file and --key-passphrase-file for a key with one of its own"
+                    .into(),
             ),
             other => other.inner().and_then(Explain::hint),
         }

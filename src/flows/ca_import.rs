@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use crate::core::bundle::Secrecy;
 use crate::core::cert::Certificate;
-use crate::core::key::KeyError;
 use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
-use crate::flows::ca_create::{CERTIFICATE, CHAIN, CaCreateError, KEY, read_key, save_key};
+use crate::flows::ca_create::{
+    CERTIFICATE, CHAIN, CaCreateError, KEY, SignerOf, read_key, save_key,
+};
 use crate::flows::issuer::{Issuer, IssuerError};
 use crate::ports::ledger::Ledger;
-use crate::ports::{Clock, Entropy, Files, Signer};
+use crate::ports::{Clock, Entropy, Files};
 
 /// What the flow may use.
 pub struct CaImport<'a> {
@@ -23,7 +24,7 @@ pub struct CaImport<'a> {
     /// The record.
     pub ledger: &'a dyn Ledger,
     /// Turns a private key into a signer.
-    pub signer_of: &'a dyn Fn(&crate::core::key::PrivateKey) -> Result<Box<dyn Signer>, KeyError>,
+    pub signer_of: SignerOf<'a>,
 }
 
 /// What is asked.
@@ -64,12 +65,26 @@ impl CaImport<'_> {
             signer: &*signer,
         };
         issuer.view()?;
+        let own = issuer.certificate()?;
+        if let Some(same) = known.iter().find(|ca| ca.certificate.id() == own.id()) {
+            return Err(CaCreateError::Known(same.name.clone()));
+        }
         issuer.window(self.clock.now())?;
         self.files
             .create_dir(&request.folder)
             .map_err(CaCreateError::Claim)?;
         let key_path = request.folder.join(KEY);
-        if !self.files.exists(&key_path) {
+        if self.files.exists(&key_path) {
+            // Left by a run that was killed: fine if it is the same key, else another's.
+            let left = read_key(self.files, &key_path, request.passphrase)?;
+            if (self.signer_of)(&left)
+                .map_err(CaCreateError::Key)?
+                .public()
+                != signer.public()
+            {
+                return Err(CaCreateError::Foreign(key_path));
+            }
+        } else {
             save_key(
                 self.files,
                 self.entropy,

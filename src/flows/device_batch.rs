@@ -174,17 +174,15 @@ impl<'p> DeviceBatch<'p> {
         let outcome = run.all(&survey.todo);
         let cleared = self.folders.remove(&run.staging);
         let tally = *run.tally();
-        match outcome {
-            Err(source) => Err(BatchError::Stopped {
+        if let Err(source) = outcome {
+            return Err(BatchError::Stopped {
                 done: tally.done(),
                 total: request.orders.len(),
                 source: Box::new(source),
-            }),
-            Ok(()) => {
-                cleared?;
-                Ok(tally)
-            }
+            });
         }
+        cleared?;
+        Ok(tally)
     }
 
     fn ledger(&self) -> MutexGuard<'_, &'p mut (dyn Ledger + Send + 'p)> {

@@ -91,7 +91,7 @@ impl DeviceIssue<'_> {
             serial: draft.serial().to_vec(),
         };
         self.ledger
-            .intend(&[self.intent(request, (&key, &public), validity)], now)?;
+            .intend(&[Self::intent(request, (&key, &public), validity)], now)?;
         let signature = request.issuer.signer.sign(draft.tbs())?;
         let certificate = draft.seal(&signature)?;
         self.save(request, &certificate)?;
@@ -122,7 +122,6 @@ impl DeviceIssue<'_> {
     }
 
     fn intent(
-        &self,
         request: &Request<'_>,
         (key, public): (&SerialKey, &PublicKey),
         validity: Validity,

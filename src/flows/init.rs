@@ -1,4 +1,4 @@
-//! `init`: project file → CA folder. What is there stays as it is.
+//! `init`: project file → CA folder → .gitignore. What is there stays as it is.
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,16 @@ use crate::ports::{FileError, Files};
 pub const PROJECT_FILE: &str = include_str!("nameplate.toml");
 /// Its name.
 pub const PROJECT_FILE_NAME: &str = "nameplate.toml";
+
+/// What a new project keeps out of version control.
+const GIT_IGNORE: &str = "\
+# Secrets, and state that belongs to this machine.
+*.key.pem
+key.pem
+passphrase*
+/ledger.sqlite*
+/sandbox/
+";
 
 /// A part of the project, and whether this run made it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -45,5 +55,15 @@ pub fn run(files: &dyn Files, folder: &Path) -> Result<Vec<Part>, FileError> {
         what: "one folder for each CA",
         made,
     };
-    Ok(vec![file, cas])
+    let ignored = folder.join(".gitignore");
+    let made = !files.exists(&ignored);
+    if made {
+        files.write_new(&ignored, GIT_IGNORE.as_bytes(), Secrecy::Public)?;
+    }
+    let ignored = Part {
+        path: ignored,
+        what: "keeps keys and the ledger out of git",
+        made,
+    };
+    Ok(vec![file, cas, ignored])
 }

@@ -164,7 +164,7 @@ impl Explain for IssuerError {
                 "name another --parent, or make one with `nameplate ca create --path-len 1`".into(),
             ),
             Self::KeyMismatch(_) => {
-                Some("put the right key.pem and cert.pem side by side again".into())
+                Some("bring the key and the certificate that belong together".into())
             }
             Self::Empty => None,
         }

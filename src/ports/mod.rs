@@ -14,6 +14,8 @@ mod keys;
 /// The durable record of everything issued.
 #[cfg(feature = "operator")]
 pub mod ledger;
+#[cfg(feature = "operator")]
+mod passphrase;
 mod time_source;
 
 pub use clock::Clock;
@@ -21,4 +23,6 @@ pub use dial::{Channel, Dial, DialError, Identity, Received, ServerSeen, Step, T
 pub use entropy::Entropy;
 pub use files::{FileError, Files};
 pub use keys::{Keygen, SignError, Signer};
+#[cfg(feature = "operator")]
+pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphrases};
 pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};

@@ -8,6 +8,7 @@
 
 mod batch;
 mod ca;
+mod ca_interop;
 mod connect;
 mod device_lab;
 mod issue;

@@ -21,7 +21,7 @@ use crate::ports::Clock;
 /// 3650 days and may have one CA level below it; an intermediate (--parent) for 1825 days, or
 /// until its parent ends, and none.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Name in this project; also the folder's name
     name: String,
     /// Make an intermediate below this CA [default: make a root]
@@ -43,8 +43,8 @@ pub(super) struct Args {
     /// A file that holds the parent key's passphrase [default: the same passphrase]
     #[arg(long, value_name = "FILE", requires = "parent")]
     parent_passphrase_file: Option<PathBuf>,
-    /// Leave the new key unencrypted
-    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    /// Leave the new key unencrypted; a passphrase is then the parent's
+    #[arg(long)]
     unencrypted: bool,
 }
 
@@ -69,7 +69,7 @@ impl Args {
             .as_deref()
             .unwrap_or(&default_subject)
             .parse()?;
-        let secret = self.secret(settings, &factory)?;
+        let secret = self.secret(settings)?;
         let parent_passphrase = match &self.parent_passphrase_file {
             Some(path) => PassphraseArgs {
                 passphrase_file: Some(path.clone()),
@@ -121,7 +121,6 @@ impl Args {
     fn secret(
         &self,
         settings: &Settings,
-        factory: &Factory,
     ) -> Result<Option<super::super::args_issue::Secret>, Failure> {
         if self.unencrypted {
             return Ok(None);
@@ -131,7 +130,7 @@ impl Args {
             what: &what,
             new: true,
         };
-        let secret = self.passphrase.resolve(settings, &factory.files, &ask)?;
+        let secret = self.passphrase.resolve(settings, &ask)?;
         if secret.is_none() {
             let message = "the new CA's key is to be encrypted, and no passphrase was given";
             return Err(Failure::new(Kind::Input, "ca.passphrase-missing", message)

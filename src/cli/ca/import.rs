@@ -7,7 +7,7 @@ use super::super::args_issue::{Ask, PassphraseArgs};
 use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
-use super::view::{CaView, check_name};
+use super::view::{CaView, KeyAtRest, check_name};
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::PASSPHRASE_HINT;
 use crate::flows::ca_import::{CaImport, Request};
@@ -18,7 +18,7 @@ use crate::ports::Clock;
 /// Checks that the key belongs to the certificate and that the certificate may sign others. The
 /// copy of the key is encrypted; an encrypted key may bring a passphrase of its own.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Name in this project; also the folder's name
     name: String,
     /// The CA's certificate, PEM or DER
@@ -35,8 +35,8 @@ pub(super) struct Args {
     key_passphrase_file: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
-    /// Leave the copy of the key unencrypted
-    #[arg(long, conflicts_with_all = ["passphrase_file", "passphrase_fd"])]
+    /// Leave the copy of the key unencrypted; a passphrase is then that of --key
+    #[arg(long)]
     unencrypted: bool,
 }
 
@@ -61,7 +61,7 @@ impl Args {
         let secret = if self.unencrypted {
             None
         } else {
-            self.passphrase.resolve(settings, &factory.files, &ask)?
+            self.passphrase.resolve(settings, &ask)?
         };
         if secret.is_none() && !self.unencrypted {
             let message = "the CA's key is to be encrypted, and no passphrase was given";
@@ -73,7 +73,10 @@ impl Args {
             passphrase_fd: None,
         });
         let key_secret = match own {
-            Some(args) => args.resolve(settings, &factory.files, &ask)?,
+            Some(args) => args.resolve(settings, &ask)?,
+            None if self.unencrypted && KeyAtRest::of(&self.key) == KeyAtRest::Encrypted => {
+                self.passphrase.resolve(settings, &ask)?
+            }
             None => secret.clone(),
         };
         let flow = CaImport {

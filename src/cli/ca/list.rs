@@ -12,7 +12,7 @@ use crate::ports::ledger::Ledger;
 
 /// List the project's CAs with their windows
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(in crate::cli) struct Args {}
 
 /// Every CA.
 #[derive(serde::Serialize)]
@@ -21,6 +21,7 @@ pub(super) struct Listed {
 }
 
 impl Args {
+    #[expect(clippy::unused_self, reason = "every command runs the same way")]
     pub(super) fn run(self, settings: &Settings) -> Result<Listed, Failure> {
         let factory = Factory::open(settings)?;
         let now = factory.clock.now();

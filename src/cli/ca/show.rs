@@ -2,17 +2,18 @@
 
 use std::fmt;
 
+use super::super::args_issue::unknown_ca;
 use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
 use super::view::CaView;
-use crate::explain::{Failure, Kind};
+use crate::explain::Failure;
 use crate::ports::Clock;
 use crate::ports::ledger::Ledger;
 
 /// Show one CA
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The CA's name
     name: String,
     /// Print only the certificate, PEM
@@ -33,10 +34,10 @@ impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Shown, Failure> {
         let factory = Factory::open(settings)?;
         let all = factory.ledger.authorities()?;
-        let record = all.iter().find(|ca| ca.name == self.name).ok_or_else(|| {
-            let message = format!("there is no CA `{}` in the ledger", self.name);
-            Failure::new(Kind::Input, "ca.unknown", message).hint("`nameplate ca list` shows them")
-        })?;
+        let record = all
+            .iter()
+            .find(|ca| ca.name == self.name)
+            .ok_or_else(|| unknown_ca(&self.name, &all))?;
         let ca = CaView::new(record, factory.clock.now());
         let text = if self.pem {
             record.certificate.to_pem()

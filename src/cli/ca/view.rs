@@ -1,26 +1,66 @@
 //! How a CA is shown.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::super::wire::factory::shown;
+use super::super::wire::factory::{Factory, shown};
 use crate::core::ids::CertificateId;
-use crate::core::key::KeyAlgorithm;
+use crate::core::key::{KeyAlgorithm, KeyFile};
+use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
+use crate::flows::ca_create::KEY;
+use crate::ports::Files;
 
 /// A CA's name: it becomes a folder.
 pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with('.') {
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['.', '-'])
+    {
         return Ok(());
     }
     let message = format!(
-        "`{name}` is not a CA name: 1 to 64 letters, digits, `.`, `_` or `-`, not starting with `.`"
+        "`{name}` is not a CA name: 1 to 64 letters, digits, `.`, `_` or `-`, not starting with `.` or `-`"
     );
     Err(Failure::new(Kind::Input, "name.invalid", message))
+}
+
+/// How a CA's key lies on the disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum KeyAtRest {
+    Encrypted,
+    Clear,
+    Missing,
+    Unreadable,
+}
+
+impl KeyAtRest {
+    pub(super) fn of(path: &Path) -> Self {
+        let disk = Factory::disk();
+        if !disk.exists(path) {
+            return Self::Missing;
+        }
+        let text = disk.read(path, pem::MAX_BYTES as u64);
+        match text.map(|text| KeyFile::parse(&text)) {
+            Ok(Ok(KeyFile::Encrypted(_))) => Self::Encrypted,
+            Ok(Ok(KeyFile::Clear(_))) => Self::Clear,
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+impl fmt::Display for KeyAtRest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Encrypted => "encrypted",
+            Self::Clear => "NOT encrypted",
+            Self::Missing => "not here",
+            Self::Unreadable => "unreadable",
+        })
+    }
 }
 
 /// One CA.
@@ -39,6 +79,7 @@ pub(super) struct CaView {
     parent: Option<CertificateId>,
     origin: Origin,
     folder: PathBuf,
+    key_at_rest: KeyAtRest,
     certificate_pem: String,
     #[serde(skip)]
     now: UtcTime,
@@ -61,6 +102,7 @@ impl CaView {
             parent: record.parent.clone(),
             origin: record.origin,
             folder: shown(&record.folder),
+            key_at_rest: KeyAtRest::of(&record.folder.join(KEY)),
             certificate_pem: certificate.to_pem(),
             now,
         }
@@ -73,12 +115,13 @@ impl CaView {
             not_after: self.not_after,
         };
         format!(
-            "{}  {}  {}\n  {}\n  {}",
+            "{}  {}  {}\n  {}\n  {}, key {}",
             self.name,
             self.id.short(),
             self.subject,
             window.describe(self.now),
-            self.folder.display()
+            self.folder.display(),
+            self.key_at_rest
         )
     }
 }
@@ -89,9 +132,12 @@ impl fmt::Display for CaView {
             not_before: self.not_before,
             not_after: self.not_after,
         };
-        let path_len = self
-            .path_len
-            .map_or("any number of".to_owned(), |n| n.to_string());
+        let below = match self.path_len {
+            None => "any number of CA levels, then devices".to_owned(),
+            Some(0) => "devices".to_owned(),
+            Some(1) => "one CA level, then devices".to_owned(),
+            Some(n) => format!("{n} CA levels, then devices"),
+        };
         writeln!(f, "subject   {}", self.subject)?;
         if self.issuer == self.subject {
             writeln!(f, "issuer    itself (a root)")?;
@@ -99,8 +145,8 @@ impl fmt::Display for CaView {
             writeln!(f, "issuer    {}", self.issuer)?;
         }
         writeln!(f, "valid     {}", window.describe(self.now))?;
-        writeln!(f, "below it  {path_len} CAs, then devices")?;
-        writeln!(f, "key       {}", self.key)?;
+        writeln!(f, "below it  {below}")?;
+        writeln!(f, "key       {}, {}", self.key, self.key_at_rest)?;
         writeln!(f, "serial    {}", self.serial)?;
         writeln!(f, "id        {}", self.id)?;
         write!(f, "folder    {} ({})", self.folder.display(), self.origin)

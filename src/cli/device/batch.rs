@@ -29,7 +29,7 @@ use crate::ports::{Clock, Entropy, FileError, Files};
 /// device. Killed at any moment, the same command goes on: each device gets exactly one identity.
 /// With --format ndjson each device is a line of its own, as it is done; the summary is the last.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The list, CSV or NDJSON; `-` is stdin
     file: PathBuf,
     /// How the list is written [default: by the file's extension; csv for stdin]
@@ -113,13 +113,7 @@ impl Args {
             report::note("note: no template is named, so the drafts are not checked against one");
         }
         let orders = self.orders(&factory, chosen.as_ref())?;
-        let out = match &self.out {
-            Some(folder) => folder.clone(),
-            None => settings.project()?.join("devices"),
-        };
-        let out = std::path::absolute(&out).map_err(|error| {
-            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
-        })?;
+        let out = self.out_folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
         let now = factory.clock.now();
         let window = ca.issuer().window(now)?;
@@ -155,7 +149,11 @@ impl Args {
         let outcome = flow.run(&request, &watcher);
         watcher.progress().end();
         let tally = outcome?;
-        let seconds = (factory.clock.monotonic() - started).as_secs_f64();
+        let seconds = factory
+            .clock
+            .monotonic()
+            .saturating_sub(started)
+            .as_secs_f64();
         Ok(Batched {
             batch,
             devices: orders.len(),
@@ -166,6 +164,16 @@ impl Args {
             checked_against: chosen.map(|chosen| shown(&chosen.path)),
             seconds,
             devices_per_second: rate(tally.issued, seconds),
+        })
+    }
+
+    fn out_folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+        let out = match &self.out {
+            Some(folder) => folder.clone(),
+            None => settings.project()?.join("devices"),
+        };
+        std::path::absolute(&out).map_err(|error| {
+            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
         })
     }
 
@@ -327,17 +335,20 @@ impl<'a> Progress<'a> {
         } else {
             Duration::from_secs(3)
         };
-        if now - self.last < pause {
+        if now.saturating_sub(self.last) < pause {
             return;
         }
         self.last = now;
         let done = tally.done();
-        let per_second = rate(tally.issued, (now - self.started).as_secs_f64());
-        let left = rate(self.total.saturating_sub(done), per_second);
-        let text = format!(
-            "{done} of {} devices, {per_second:.0} a second, {left:.0} s left",
-            self.total
-        );
+        let per_second = rate(tally.issued, now.saturating_sub(self.started).as_secs_f64());
+        let left = if tally.issued > 0 {
+            let seconds = rate(self.total.saturating_sub(done), per_second);
+            format!(", {seconds:.0} s left")
+        } else {
+            String::new()
+        };
+        let total = self.total;
+        let text = format!("{done} of {total} devices, {per_second:.0} a second{left}");
         if self.terminal {
             let filled = done * 30 / self.total.max(1);
             let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));

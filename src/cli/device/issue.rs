@@ -22,7 +22,7 @@ use crate::ports::Clock;
 /// Writes the private key (mode 0600), the certificate, its chain and the CA bundle into one
 /// folder. Nothing that exists is overwritten. A killed run is finished by the same command.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The device's name: its thing name, and its common name unless --subject says otherwise
     name: ThingName,
     /// Subject; `{name}` stands for the device's name [default: CN={name}]

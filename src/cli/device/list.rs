@@ -13,7 +13,7 @@ use crate::ports::ledger::{Filter, Ledger};
 
 /// List the certificates in the ledger, newest first
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// Only this device's
     device: Option<String>,
     /// Only those in this state

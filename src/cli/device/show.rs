@@ -13,7 +13,7 @@ use crate::ports::ledger::{Filter, Ledger};
 
 /// Show a device: its live identity, and every certificate it had
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The device's name
     device: String,
 }

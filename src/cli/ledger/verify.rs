@@ -14,13 +14,14 @@ use crate::ports::ledger::Ledger;
 /// Exit code 1 when something was changed behind the ledger's back. The head printed at the end
 /// stands for everything before it: keep it elsewhere to notice a journal that was cut short.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {}
+pub(in crate::cli) struct Args {}
 
 /// What was found.
 #[derive(serde::Serialize)]
 pub(super) struct Verified(LedgerCheck);
 
 impl Args {
+    #[expect(clippy::unused_self, reason = "every command runs the same way")]
     pub(super) fn run(self, settings: &Settings) -> Result<Verified, Failure> {
         Ok(Verified(Factory::open(settings)?.ledger.verify()?))
     }

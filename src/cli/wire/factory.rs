@@ -10,8 +10,9 @@ use crate::effects::files::Disk;
 use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
+use crate::effects::passphrase::UserPassphrases;
 use crate::explain::Failure;
-use crate::ports::Signer;
+use crate::ports::{Passphrases, Signer};
 
 /// What issuing commands act through.
 pub(in crate::cli) struct Factory {
@@ -45,6 +46,11 @@ impl Factory {
             ledger: SqliteLedger::open(ledger)?,
         })
     }
+}
+
+/// Where passphrases come from.
+pub(in crate::cli) fn passphrases() -> impl Passphrases {
+    UserPassphrases
 }
 
 /// A signer over a private key in this process.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::core::cert::Certificate;
+use crate::core::ids::CertificateId;
 use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Origin, RotationRecord,
     SerialKey,
@@ -105,7 +106,7 @@ pub(super) fn insert(connection: &Connection, record: &CertificateRecord) -> rus
             record.key_algorithm,
             folder,
             record.batch,
-            record.replaces.as_ref().map(|id| id.as_str()),
+            record.replaces.as_ref().map(CertificateId::as_str),
             record.created.unix(),
             record.updated.unix(),
         ])
@@ -121,7 +122,7 @@ pub(super) fn update(connection: &Connection, record: &CertificateRecord) -> rus
              updated = ?6 WHERE issuer = ?7 AND serial = ?8",
         )?
         .execute(params![
-            record.id.as_ref().map(|id| id.as_str()),
+            record.id.as_ref().map(CertificateId::as_str),
             record.state.as_str(),
             record.live,
             folder,

@@ -276,7 +276,7 @@ impl Ledger for SqliteLedger {
                         authority.name,
                         authority.certificate.id().as_str(),
                         authority.certificate.der(),
-                        authority.parent.as_ref().map(|id| id.as_str()),
+                        authority.parent.as_ref().map(CertificateId::as_str),
                         authority.folder.to_string_lossy(),
                         authority.origin.as_str(),
                         authority.created.unix(),
@@ -475,7 +475,7 @@ impl Ledger for SqliteLedger {
                     params![
                         rotation.device,
                         rotation.old.as_str(),
-                        rotation.new.as_ref().map(|id| id.as_str()),
+                        rotation.new.as_ref().map(CertificateId::as_str),
                         rotation.step,
                         rotation.started.unix(),
                         rotation.updated.unix(),

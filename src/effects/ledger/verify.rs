@@ -31,6 +31,10 @@ pub(super) fn verify(connection: &Connection) -> rusqlite::Result<LedgerCheck> {
     Ok(check)
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "every caller has an option to fill"
+)]
 fn flaw(event: Option<i64>, subject: impl Into<String>, problem: &str) -> Option<LedgerFlaw> {
     Some(LedgerFlaw {
         event,
