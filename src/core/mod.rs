@@ -49,6 +49,9 @@ pub mod preflight;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
+/// A rotation, step by step.
+#[cfg(feature = "operator")]
+pub mod rotation;
 /// Whether a TLS server is the one it should be.
 pub mod server;
 /// SNTP: asking time servers, and believing only what their answers prove.

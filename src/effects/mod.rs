@@ -28,3 +28,6 @@ pub mod passphrase;
 pub mod release;
 /// Time servers over UDP.
 pub mod sntp;
+/// Folders that change places.
+#[cfg(feature = "operator")]
+pub mod swap;

@@ -17,6 +17,12 @@ pub mod device_batch;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;
+/// Revoke a device, here and at the target.
+#[cfg(feature = "operator")]
+pub mod device_revoke;
+/// Replace a device's identity without a gap.
+#[cfg(feature = "operator")]
+pub mod device_rotate;
 /// A device's identity, read from its files.
 pub mod identity;
 /// `init`.

@@ -16,6 +16,8 @@ mod keys;
 pub mod ledger;
 #[cfg(feature = "operator")]
 mod passphrase;
+#[cfg(feature = "operator")]
+mod swap;
 mod time_source;
 
 pub use clock::Clock;
@@ -25,4 +27,6 @@ pub use files::{FileError, Files};
 pub use keys::{Keygen, SignError, Signer};
 #[cfg(feature = "operator")]
 pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphrases};
+#[cfg(feature = "operator")]
+pub use swap::Swap;
 pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};

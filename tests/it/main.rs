@@ -15,5 +15,6 @@ mod issue;
 mod ledger;
 mod preflight;
 mod project;
+mod register;
 mod sandbox_mqtt;
 mod sandbox_rest;

@@ -19,7 +19,7 @@ use crate::ports::cloud::CertificateMode;
 /// the registration code. Run again, it changes nothing and says so; what differs is shown, and
 /// changed only with --yes.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
+pub(in crate::cli) struct Args {
     /// The CA's name
     name: String,
     /// With proof (one account in a Region) or without (any number of accounts)

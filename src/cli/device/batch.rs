@@ -131,31 +131,9 @@ impl Args {
             batch: &batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let flow = DeviceBatch {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            folders: &factory.folders,
-            keygen: &factory.keygen,
-            ledger: Mutex::new(&mut factory.ledger),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let started = factory.clock.monotonic();
-        let progress = Progress::new(&factory.clock, orders.len());
-        let watcher = Watcher {
-            progress: Mutex::new(progress),
-            output,
-        };
-        let outcome = flow.run(&request, &watcher);
-        watcher.progress().end();
-        let tally = outcome?;
-        let seconds = factory
-            .clock
-            .monotonic()
-            .saturating_sub(started)
-            .as_secs_f64();
+        let (tally, seconds) = timed(&mut factory, &request, output)?;
         Ok(Batched {
-            batch,
+            batch: request.batch.to_owned(),
             devices: orders.len(),
             tally,
             ca: ca.name.clone(),
@@ -268,6 +246,33 @@ impl Args {
         }
         Ok(bytes)
     }
+}
+
+/// Runs the flow with progress on stderr; how far it got, and in how many seconds.
+fn timed(
+    factory: &mut Factory,
+    request: &Request<'_>,
+    output: Output,
+) -> Result<(Tally, f64), Failure> {
+    let clock = &factory.clock;
+    let flow = DeviceBatch {
+        clock,
+        entropy: &factory.entropy,
+        files: &factory.files,
+        folders: &factory.folders,
+        keygen: &factory.keygen,
+        ledger: Mutex::new(&mut factory.ledger),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let started = clock.monotonic();
+    let watcher = Watcher {
+        progress: Mutex::new(Progress::new(clock, request.orders.len())),
+        output,
+    };
+    let outcome = flow.run(request, &watcher);
+    watcher.progress().end();
+    let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
+    Ok((outcome?, seconds))
 }
 
 fn batch_name(factory: &Factory) -> String {

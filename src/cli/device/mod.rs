@@ -3,6 +3,8 @@
 mod batch;
 mod issue;
 mod list;
+mod revoke;
+mod rotate;
 mod show;
 mod view;
 
@@ -17,6 +19,8 @@ pub(super) enum Command {
     Batch(batch::Args),
     Issue(issue::Args),
     List(list::Args),
+    Revoke(revoke::Args),
+    Rotate(rotate::Args),
     Show(show::Args),
 }
 
@@ -26,6 +30,8 @@ impl Command {
             Self::Batch(args) => output.finish(args.run(settings, output)),
             Self::Issue(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),
+            Self::Revoke(args) => output.finish(args.run(settings)),
+            Self::Rotate(args) => output.finish(args.run(settings)),
             Self::Show(args) => output.finish(args.run(settings)),
         }
     }

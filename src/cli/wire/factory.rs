@@ -11,6 +11,7 @@ use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
 use crate::effects::passphrase::UserPassphrases;
+use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
 use crate::ports::{Passphrases, Signer};
 
@@ -22,6 +23,7 @@ pub(in crate::cli) struct Factory {
     pub(in crate::cli) folders: BulkDisk,
     pub(in crate::cli) keygen: RingKeys,
     pub(in crate::cli) ledger: SqliteLedger,
+    pub(in crate::cli) swap: FolderSwap,
 }
 
 impl Factory {
@@ -44,6 +46,7 @@ impl Factory {
             folders: BulkDisk,
             keygen: RingKeys::default(),
             ledger: SqliteLedger::open(ledger)?,
+            swap: FolderSwap,
         })
     }
 }

@@ -145,9 +145,10 @@ fn connect_project(settings: &Settings) -> Result<Connected, Failure> {
     let place = settings.sandbox_place()?;
     let config = super::sandbox::config(StatePlace::Durable(state), place.clone(), None);
     let server = Server::start(config)?;
+    let url = server.control_url().to_owned();
     let sandbox = Sandbox {
         place,
-        url: &server.control_url().to_owned(),
+        url: &url,
         reached: Reached::InProcess,
     };
     sandbox.connect(None, Some(server))

@@ -1,0 +1,116 @@
+//! `device revoke`: the ledger first, so that a failure in between leaves a certificate that is
+//! known to be on its way out, never one that is revoked at the target and live here.
+
+use crate::core::ids::CertificateId;
+use crate::core::record::CertificateState;
+use crate::core::status::CertificateStatus;
+use crate::explain::{Explain, Kind};
+use crate::ports::Clock;
+use crate::ports::cloud::{CloudError, ControlPlane};
+use crate::ports::ledger::{Filter, Ledger, LedgerError};
+
+/// What the flow may use.
+pub struct DeviceRevoke<'a> {
+    /// When.
+    pub clock: &'a dyn Clock,
+    /// The record.
+    pub ledger: &'a dyn Ledger,
+    /// The target.
+    pub plane: &'a dyn ControlPlane,
+}
+
+/// One certificate that is revoked now.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct RevokedCertificate {
+    /// The certificate.
+    pub id: CertificateId,
+    /// Whether the ledger called it revoked before.
+    pub was_revoked_here: bool,
+    /// Whether the target knows it; if it does, it is REVOKED there now.
+    pub at_target: bool,
+}
+
+impl DeviceRevoke<'_> {
+    /// Revokes every certificate of the device that could still connect. Doing it again changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// `revoke.none` when the device has no certificate, `ledger.*`, `cloud.*`.
+    pub fn run(&self, device: &str, reason: &str) -> Result<Vec<RevokedCertificate>, RevokeError> {
+        let filter = Filter {
+            device: Some(device.to_owned()),
+            ..Filter::default()
+        };
+        let records = self.ledger.certificates(&filter)?;
+        let signed = records.into_iter().filter_map(|r| Some((r.id?, r.state)));
+        let mut revoked = Vec::new();
+        for (id, state) in signed {
+            let was_revoked_here = state == CertificateState::Revoked;
+            if !was_revoked_here {
+                let now = self.clock.now();
+                self.ledger
+                    .set_state(&id, CertificateState::Revoked, reason, now)?;
+            }
+            let at_target = self
+                .plane
+                .describe_certificate(&id)
+                .map_err(RevokeError::Target)?;
+            if at_target
+                .as_ref()
+                .is_some_and(|view| view.status != CertificateStatus::Revoked)
+            {
+                self.plane
+                    .update_certificate(&id, CertificateStatus::Revoked)
+                    .map_err(RevokeError::Target)?;
+            }
+            revoked.push(RevokedCertificate {
+                id,
+                was_revoked_here,
+                at_target: at_target.is_some(),
+            });
+        }
+        if revoked.is_empty() {
+            Err(RevokeError::None(device.to_owned()))
+        } else {
+            Ok(revoked)
+        }
+    }
+}
+
+/// Why a device was not revoked, and how far it got.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// The record failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Nothing to revoke.
+    #[error("device `{0}` has no certificate in the ledger")]
+    None(String),
+    /// Here, not there.
+    #[error("the ledger calls it revoked, but the target does not yet; run the same command again")]
+    Target(#[source] CloudError),
+}
+
+impl Explain for RevokeError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Ledger(e) => e.kind(),
+            Self::None(_) => Kind::Input,
+            Self::Target(e) => e.kind(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Ledger(e) => e.code(),
+            Self::None(_) => "revoke.none",
+            Self::Target(e) => e.code(),
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Ledger(e) => e.hint(),
+            Self::None(_) => Some("`nameplate device list` shows what is there".into()),
+            Self::Target(e) => e.hint(),
+        }
+    }
+}

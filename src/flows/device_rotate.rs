@@ -1,0 +1,483 @@
+//! `device rotate`: a new key and certificate for one device, without a moment in which it has
+//! none that works. Each step is done, then written down; the same command goes on from there.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::core::bundle;
+use crate::core::cert::Certificate;
+use crate::core::endpoint::Endpoint;
+use crate::core::ids::{CertificateId, Place};
+use crate::core::key::KeyAlgorithm;
+use crate::core::lifetime::Lifetime;
+use crate::core::pem;
+use crate::core::record::{CertificateRecord, CertificateState, IdentityPurpose, RotationRecord};
+use crate::core::rotation::{Progress, Step};
+use crate::core::status::CertificateStatus;
+use crate::explain::{Explain, Kind};
+use crate::flows::connect::{Connect, ConnectError, Request as ConnectRequest};
+use crate::flows::device_issue::{DeviceIssue, IssueError, Request as IssueRequest};
+use crate::flows::identity::{self, IdentityError, Paths};
+use crate::flows::issuer::Issuer;
+use crate::ports::cloud::{CertificateRegistration, CloudError, ControlPlane};
+use crate::ports::ledger::{Filter, Ledger, LedgerError};
+use crate::ports::{Dial, FileError, Swap};
+
+/// What the flow may use.
+pub struct DeviceRotate<'a> {
+    /// Issues the new identity; also holds clock, files and ledger.
+    pub issue: DeviceIssue<'a>,
+    /// The target.
+    pub plane: &'a dyn ControlPlane,
+    /// Proves the new identity.
+    pub dial: &'a dyn Dial,
+    /// Swaps the folders.
+    pub swap: &'a dyn Swap,
+}
+
+/// What is asked.
+pub struct Request<'a> {
+    /// The device.
+    pub device: String,
+    /// Who signs the new certificate.
+    pub issuer: Issuer<'a>,
+    /// Its window: as long as the old one's unless the user says otherwise.
+    pub lifetime: Lifetime,
+    /// Where the new identity is proved.
+    pub endpoint: Endpoint,
+    /// Whom to trust to vouch for the endpoint.
+    pub server_roots: Vec<Certificate>,
+    /// How long the proof may take.
+    pub timeout: Duration,
+}
+
+/// A finished rotation.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// The certificate that went.
+    pub old: CertificateId,
+    /// The one that came.
+    pub new: Certificate,
+    /// Whether an earlier run had begun it.
+    pub resumed: bool,
+    /// The steps of this run, in order.
+    pub steps: Vec<Step>,
+    /// The device's folder, now with the new identity.
+    pub folder: PathBuf,
+    /// Where the old identity's files are kept.
+    pub old_folder: PathBuf,
+}
+
+/// The three places of a rotation's files.
+struct Folders {
+    here: PathBuf,
+    next: PathBuf,
+    old: PathBuf,
+}
+
+impl DeviceRotate<'_> {
+    /// Rotates, or goes on with a rotation that an earlier run began. `tell` hears of each step
+    /// that is done.
+    ///
+    /// # Errors
+    /// `rotate.*`, and what the parts say. The old identity works until the new one is proved.
+    pub fn run(
+        &self,
+        request: &Request<'_>,
+        tell: &mut dyn FnMut(Step),
+    ) -> Result<Rotated, RotateError> {
+        let earlier = self.ledger().rotation(&request.device)?;
+        let resumed = earlier.is_some();
+        let mut record = match earlier {
+            Some(record) => record,
+            None => self.begin(&request.device)?,
+        };
+        let old = self.recorded(&record.old)?;
+        let mut steps = Vec::new();
+        loop {
+            let progress = Progress::from_word(&record.step)
+                .ok_or_else(|| RotateError::UnknownStep(record.step.clone()))?;
+            let step = progress.next();
+            self.perform(step, request, &mut record, &old)?;
+            steps.push(step);
+            tell(step);
+            let Some(reached) = step.leads_to() else {
+                break;
+            };
+            record.step = reached.word().to_owned();
+            record.updated = self.issue.clock.now();
+            self.ledger().save_rotation(&record)?;
+        }
+        let now = self.issue.clock.now();
+        self.ledger().end_rotation(&request.device, "done", now)?;
+        let new = self.certificate(record.new.as_ref())?;
+        let folders = self.folders(&old, &record.old)?;
+        Ok(Rotated {
+            old: record.old,
+            new,
+            resumed,
+            steps,
+            folder: folders.here,
+            old_folder: folders.old,
+        })
+    }
+
+    fn ledger(&self) -> &dyn Ledger {
+        self.issue.ledger
+    }
+
+    fn begin(&self, device: &str) -> Result<RotationRecord, RotateError> {
+        let live = self
+            .ledger()
+            .live(&[device], IdentityPurpose::Operational)?
+            .pop();
+        let old = live
+            .filter(|record| record.state == CertificateState::Issued)
+            .and_then(|record| record.id)
+            .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
+        let at_target = self.plane.describe_certificate(&old)?;
+        match at_target.map(|view| view.status) {
+            Some(CertificateStatus::Active) => {}
+            status => {
+                return Err(RotateError::NotActive {
+                    device: device.to_owned(),
+                    status,
+                });
+            }
+        }
+        let now = self.issue.clock.now();
+        let record = RotationRecord {
+            device: device.to_owned(),
+            old,
+            new: None,
+            step: Progress::Begun.word().to_owned(),
+            started: now,
+            updated: now,
+        };
+        self.ledger().save_rotation(&record)?;
+        Ok(record)
+    }
+
+    fn perform(
+        &self,
+        step: Step,
+        request: &Request<'_>,
+        record: &mut RotationRecord,
+        old: &CertificateRecord,
+    ) -> Result<(), RotateError> {
+        match step {
+            Step::Issue => {
+                record.new = Some(self.issue_new(request, &record.old, old)?);
+                Ok(())
+            }
+            Step::Register => self.register(request, &self.certificate(record.new.as_ref())?),
+            Step::Attach => self.attach(&record.old, &self.certificate(record.new.as_ref())?),
+            Step::Prove => self.prove(request, &record.old, old),
+            Step::Swap => self.swap(record, old),
+            Step::Deactivate => self.deactivate(&record.old),
+        }
+    }
+
+    /// The successor that an earlier run issued, or a new one.
+    fn issue_new(
+        &self,
+        request: &Request<'_>,
+        old_id: &CertificateId,
+        old: &CertificateRecord,
+    ) -> Result<CertificateId, RotateError> {
+        let filter = Filter {
+            device: Some(request.device.clone()),
+            state: Some(CertificateState::Issued),
+            ..Filter::default()
+        };
+        let issued = self.ledger().certificates(&filter)?;
+        let successor = issued
+            .into_iter()
+            .find(|r| r.replaces.as_ref() == Some(old_id));
+        if let Some(id) = successor.and_then(|record| record.id) {
+            return Ok(id);
+        }
+        let old_certificate = self.certificate(Some(old_id))?;
+        let issued = self.issue.run(&IssueRequest {
+            device: request.device.clone(),
+            subject: old_certificate.subject.clone(),
+            lifetime: request.lifetime.clone(),
+            algorithm: match old_certificate.key_algorithm() {
+                KeyAlgorithm::EcP384 => KeyAlgorithm::EcP384,
+                _ => KeyAlgorithm::EcP256,
+            },
+            folder: self.folders(old, old_id)?.next,
+            issuer: request.issuer,
+            template: None,
+            replaces: Some(old_id.clone()),
+        })?;
+        Ok(issued.certificate.id().clone())
+    }
+
+    fn register(&self, request: &Request<'_>, new: &Certificate) -> Result<(), RotateError> {
+        match self.plane.describe_certificate(new.id())? {
+            Some(view) if view.status == CertificateStatus::Active => Ok(()),
+            Some(_) => Ok(self
+                .plane
+                .update_certificate(new.id(), CertificateStatus::Active)?),
+            None => {
+                let ca = request.issuer.certificate().map_err(IssueError::Issuer)?;
+                self.plane.register_certificate(&CertificateRegistration {
+                    certificate_pem: new.to_pem(),
+                    ca_pem: Some(ca.to_pem()),
+                    status: CertificateStatus::Active,
+                })?;
+                Ok(())
+            }
+        }
+    }
+
+    /// Attaching twice is the same as once, so nothing needs to be looked up first.
+    fn attach(&self, old: &CertificateId, new: &Certificate) -> Result<(), RotateError> {
+        let place = self.plane.place()?;
+        let (old_arn, new_arn) = (arn(&place, old), arn(&place, new.id()));
+        for policy in self.plane.attached_policies(&old_arn)? {
+            self.plane.attach_policy(&policy, &new_arn)?;
+        }
+        for thing in self.plane.things_of(&old_arn)? {
+            self.plane.attach_thing(&thing, &new_arn)?;
+        }
+        Ok(())
+    }
+
+    fn prove(
+        &self,
+        request: &Request<'_>,
+        old_id: &CertificateId,
+        old: &CertificateRecord,
+    ) -> Result<(), RotateError> {
+        let folder = self.folders(old, old_id)?.next;
+        let identity = identity::load(self.issue.files, &Paths::in_folder(&folder))?;
+        let place = self.plane.place()?;
+        let thing = self
+            .plane
+            .things_of(&arn(&place, old_id))?
+            .into_iter()
+            .next();
+        let client_id =
+            thing.map_or_else(|| request.device.clone(), |thing| thing.name.to_string());
+        let connect = Connect {
+            clock: self.issue.clock,
+            entropy: self.issue.entropy,
+            dial: self.dial,
+        };
+        let mut asked = ConnectRequest::new(
+            request.endpoint.clone(),
+            identity,
+            request.server_roots.clone(),
+            client_id,
+        );
+        asked.timeout = request.timeout;
+        connect
+            .run(asked)
+            .map_err(|error| RotateError::Prove(Box::new(error)))?;
+        Ok(())
+    }
+
+    /// Looks at what stands where and does what is missing, so that it can be cut off anywhere.
+    fn swap(&self, record: &RotationRecord, old: &CertificateRecord) -> Result<(), RotateError> {
+        let new = record.new.clone().ok_or(RotateError::NoSuccessor)?;
+        let folders = self.folders(old, &record.old)?;
+        let is = |folder: &Path, id: &CertificateId| self.leaf_in(folder).as_ref() == Some(id);
+        if is(&folders.here, &record.old) && is(&folders.next, &new) {
+            let exchanged = self.swap.exchange(&folders.here, &folders.next)?;
+            if !exchanged {
+                self.swap.rename(&folders.here, &folders.old)?;
+            }
+        }
+        if !self.issue.files.exists(&folders.here) && is(&folders.next, &new) {
+            self.swap.rename(&folders.next, &folders.here)?;
+        }
+        if is(&folders.here, &new) && is(&folders.next, &record.old) {
+            self.swap.rename(&folders.next, &folders.old)?;
+        }
+        if !is(&folders.here, &new) {
+            return Err(RotateError::Folder(folders.here));
+        }
+        let now = self.issue.clock.now();
+        self.ledger().promote(&record.old, &new, now)?;
+        self.ledger().set_folder(&new, &folders.here, now)?;
+        self.ledger().set_folder(&record.old, &folders.old, now)?;
+        Ok(())
+    }
+
+    fn deactivate(&self, old: &CertificateId) -> Result<(), RotateError> {
+        self.plane
+            .update_certificate(old, CertificateStatus::Inactive)?;
+        let detail = "replaced by its successor, which has connected";
+        let now = self.issue.clock.now();
+        Ok(self
+            .ledger()
+            .set_state(old, CertificateState::Deactivated, detail, now)?)
+    }
+
+    /// `NAME`, `NAME.next` and `NAME.old`; the last with the old id added when an earlier
+    /// rotation's files stand there.
+    fn folders(&self, old: &CertificateRecord, id: &CertificateId) -> Result<Folders, RotateError> {
+        let recorded = old
+            .folder
+            .clone()
+            .ok_or_else(|| RotateError::NoFolder(old.device.clone()))?;
+        // After the swap the ledger says where the old files went, beside the device's folder.
+        let here = recorded.with_file_name(base_name(&recorded));
+        let beside = |suffix: &str| {
+            let name = here.file_name().unwrap_or_default().to_string_lossy();
+            here.with_file_name(format!("{name}{suffix}"))
+        };
+        let plain = beside(".old");
+        let taken = self.issue.files.exists(&plain) && self.leaf_in(&plain).as_ref() != Some(id);
+        let kept = if taken {
+            beside(&format!(".old-{}", id.short()))
+        } else {
+            plain
+        };
+        Ok(Folders {
+            next: beside(".next"),
+            old: kept,
+            here,
+        })
+    }
+
+    fn leaf_in(&self, folder: &Path) -> Option<CertificateId> {
+        let path = folder.join(bundle::CERTIFICATE);
+        let text = self.issue.files.read(&path, pem::MAX_BYTES as u64).ok()?;
+        let all = Certificate::all_from_pem(&text).ok()?;
+        all.first().map(|leaf| leaf.id().clone())
+    }
+
+    fn recorded(&self, id: &CertificateId) -> Result<CertificateRecord, RotateError> {
+        let record = self.ledger().certificate(id)?;
+        record.ok_or_else(|| LedgerError::Unknown(id.to_string()).into())
+    }
+
+    fn certificate(&self, id: Option<&CertificateId>) -> Result<Certificate, RotateError> {
+        let id = id.ok_or(RotateError::NoSuccessor)?;
+        let der = self.recorded(id)?.der.ok_or(RotateError::NoSuccessor)?;
+        Certificate::from_der(&der).map_err(|_| RotateError::NoSuccessor)
+    }
+}
+
+/// The folder's own name without what a rotation adds.
+fn base_name(folder: &Path) -> String {
+    let name = folder
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let kept = |(_, id): &(&str, &str)| id.is_empty() || (id.len() == 13 && id.starts_with('-'));
+    name.rsplit_once(".old")
+        .filter(kept)
+        .map_or(name.clone(), |(base, _)| base.to_owned())
+}
+
+fn arn(place: &Place, id: &CertificateId) -> String {
+    place.arn("cert", id)
+}
+
+/// Why a rotation stopped. The record keeps how far it came.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The target did not do as asked.
+    #[error("the rotation stopped; the old certificate still works")]
+    Cloud(#[from] CloudError),
+    /// A folder could not be moved.
+    #[error("the rotation stopped while the folders were swapped; nothing is lost")]
+    File(#[from] FileError),
+    /// Neither the old nor the new identity stands there.
+    #[error("`{}` holds neither the old nor the new certificate", .0.display())]
+    Folder(PathBuf),
+    /// The new identity's files do not read.
+    #[error("the new identity cannot be read back")]
+    Identity(#[from] IdentityError),
+    /// No new identity.
+    #[error("the new identity was not made; the old certificate still works")]
+    Issue(#[from] IssueError),
+    /// The record failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger does not know where the files are.
+    #[error("the ledger does not know the folder of device `{0}`")]
+    NoFolder(String),
+    /// Nothing to rotate.
+    #[error("device `{0}` has no live identity in the ledger")]
+    NoIdentity(String),
+    /// The rotation's record lacks the new certificate.
+    #[error("the rotation's record lacks its new certificate")]
+    NoSuccessor,
+    /// The old certificate is not in use at the target.
+    #[error("the certificate of device `{device}` is {} at the target", status_text(.status.as_ref()))]
+    NotActive {
+        /// The device.
+        device: String,
+        /// What the target says; `None` when it does not know the certificate.
+        status: Option<CertificateStatus>,
+    },
+    /// The new identity was not accepted.
+    #[error(
+        "the new identity was not accepted; the old certificate still works and stays in place"
+    )]
+    Prove(#[source] Box<ConnectError>),
+    /// Written by another version.
+    #[error("the ledger holds a rotation at step `{0}`, which this nameplate does not know")]
+    UnknownStep(String),
+}
+
+fn status_text(status: Option<&CertificateStatus>) -> String {
+    status.map_or_else(|| "not registered".to_owned(), |status| format!("{status}"))
+}
+
+impl RotateError {
+    fn inner(&self) -> Option<&dyn Explain> {
+        match self {
+            Self::Cloud(e) => Some(e),
+            Self::File(e) => Some(e),
+            Self::Identity(e) => Some(e),
+            Self::Issue(e) => Some(e),
+            Self::Ledger(e) => Some(e),
+            Self::Prove(e) => Some(e.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+impl Explain for RotateError {
+    fn kind(&self) -> Kind {
+        self.inner().map_or(Kind::Input, Explain::kind)
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Folder(_) => "rotate.folder",
+            Self::NoFolder(_) => "rotate.no-folder",
+            Self::NoIdentity(_) => "rotate.no-identity",
+            Self::NoSuccessor => "rotate.no-successor",
+            Self::NotActive { .. } => "rotate.not-active",
+            Self::UnknownStep(_) => "rotate.step",
+            other => other.inner().map_or("rotate.failed", Explain::code),
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoIdentity(device) => {
+                Some(format!("issue one with `nameplate device issue {device}`"))
+            }
+            Self::NotActive {
+                device,
+                status: None,
+            } => Some(format!(
+                "let it connect once (`nameplate connect --identity devices/{device}`), so that \
+                 it is provisioned; then rotate"
+            )),
+            Self::NotActive { .. } => Some("only an ACTIVE certificate is rotated".into()),
+            Self::UnknownStep(_) => Some("use the nameplate that began it".into()),
+            Self::Prove(e) => e.hint().or_else(|| {
+                Some("mend the cause, then run the same command: it goes on from here".into())
+            }),
+            other => other.inner().and_then(Explain::hint),
+        }
+    }
+}
