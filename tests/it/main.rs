@@ -2,8 +2,9 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, its helpers too"
+    reason = "a test fails by panicking, its helpers too; tables of cases are long"
 )]
 
 mod batch;

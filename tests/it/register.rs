@@ -24,12 +24,19 @@ impl Served {
         ];
         let mut command = project.command(&args);
         let child = quiet(&mut command).stdin(Stdio::null()).spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut served = Self {
+            child,
+            url: String::new(),
+        };
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let text = std::fs::read(project.path("sandbox/running.json")).unwrap_or_default();
             if let Ok(info) = serde_json::from_slice::<serde_json::Value>(&text) {
-                let url = info["control_url"].as_str().unwrap().to_owned();
-                return Self { child, url };
+                info["control_url"]
+                    .as_str()
+                    .unwrap()
+                    .clone_into(&mut served.url);
+                return served;
             }
             assert!(Instant::now() < deadline, "the sandbox does not start");
             std::thread::sleep(Duration::from_millis(20));

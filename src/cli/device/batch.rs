@@ -20,7 +20,7 @@ use crate::core::ids::hex;
 use crate::core::pattern;
 use crate::core::time::Validity;
 use crate::explain::{Failure, Kind};
-use crate::flows::device_batch::{DeviceBatch, Done, Order, Request, Tally, Watch};
+use crate::flows::device_batch::{Done, Order, Request, Tally, Watch};
 use crate::ports::{Clock, Entropy, FileError, Files};
 
 /// Issue identities for a whole list of devices
@@ -254,16 +254,8 @@ fn timed(
     request: &Request<'_>,
     output: Output,
 ) -> Result<(Tally, f64), Failure> {
-    let clock = &factory.clock;
-    let flow = DeviceBatch {
-        clock,
-        entropy: &factory.entropy,
-        files: &factory.files,
-        folders: &factory.folders,
-        keygen: &factory.keygen,
-        ledger: Mutex::new(&mut factory.ledger),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
-    };
+    let flow = factory.batch();
+    let clock = flow.clock;
     let started = clock.monotonic();
     let watcher = Watcher {
         progress: Mutex::new(Progress::new(clock, request.orders.len())),

@@ -14,7 +14,7 @@ use crate::core::pattern;
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_issue::{self, DeviceIssue, Request};
+use crate::flows::device_issue::{self, Request};
 use crate::ports::Clock;
 
 /// Make a device's key and a certificate signed by a CA
@@ -88,14 +88,7 @@ impl Args {
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
         };
-        let flow = DeviceIssue {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
-        };
-        let issued = flow.run(&request)?;
+        let issued = factory.issue().run(&request)?;
         Ok(self.report(&factory, (&ca.name, &folder), (issued, chosen)))
     }
 

@@ -17,7 +17,6 @@ use crate::core::ids::{CertificateId, ThingName};
 use crate::core::record::{CertificateRecord, IdentityPurpose};
 use crate::core::time::{Span, UtcTime, Validity};
 use crate::explain::{Explain, Failure, Kind};
-use crate::flows::device_issue::DeviceIssue;
 use crate::flows::device_rotate::{DeviceRotate, Request, Rotated};
 use crate::flows::identity;
 use crate::ports::Clock;
@@ -82,13 +81,7 @@ impl Args {
             &format!("rotate the certificate of `{}`", self.name),
         )?;
         let flow = DeviceRotate {
-            issue: DeviceIssue {
-                clock: &factory.clock,
-                entropy: &factory.entropy,
-                files: &factory.files,
-                keygen: &factory.keygen,
-                ledger: &factory.ledger,
-            },
+            issue: factory.issue(),
             plane: &*connected.plane,
             dial: &machine.dial,
             swap: &factory.swap,
