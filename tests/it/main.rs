@@ -16,6 +16,7 @@ mod issue;
 mod ledger;
 mod preflight;
 mod project;
+mod readme;
 mod register;
 mod sandbox_mqtt;
 mod sandbox_rest;

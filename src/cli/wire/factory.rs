@@ -1,6 +1,7 @@
 //! The adapters behind everything that issues: disk, clock, randomness, keys and the ledger.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::super::settings::Settings;
 use crate::core::key::{KeyError, PrivateKey};
@@ -71,14 +72,14 @@ impl Factory {
     }
 
     /// Issues many identities, on every core.
-    pub(in crate::cli) fn batch(&self) -> DeviceBatch<'_> {
+    pub(in crate::cli) fn batch(&mut self) -> DeviceBatch<'_> {
         DeviceBatch {
             clock: &self.clock,
             entropy: &self.entropy,
             files: &self.files,
             folders: &self.folders,
             keygen: &self.keygen,
-            ledger: &self.ledger,
+            ledger: Mutex::new(&mut self.ledger),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         }
     }
