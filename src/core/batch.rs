@@ -99,21 +99,7 @@ struct Raw {
 
 fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListError> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
-    let header = reader
-        .byte_headers()
-        .map_err(|error| ListError::Header(error.to_string()))?
-        .clone();
-    let columns: Vec<String> = header
-        .iter()
-        .map(|name| String::from_utf8(name.to_vec()).map(|name| name.trim().to_owned()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| ListError::Header("a column's name is not UTF-8".into()))?;
-    for (at, name) in columns.iter().enumerate() {
-        if name.is_empty() || columns[..at].contains(name) {
-            let why = format!("column {} is empty or repeats `{name}`", at + 1);
-            return Err(ListError::Header(why));
-        }
-    }
+    let columns = csv_columns(&mut reader)?;
     let mut rows = Vec::new();
     let mut lines = Lines {
         bytes,
@@ -150,6 +136,24 @@ fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListErr
         rows.push((line, values));
     }
     Ok(Raw { columns, rows })
+}
+
+fn csv_columns(reader: &mut csv::Reader<&[u8]>) -> Result<Vec<String>, ListError> {
+    let header = reader
+        .byte_headers()
+        .map_err(|error| ListError::Header(error.to_string()))?;
+    let columns: Vec<String> = header
+        .iter()
+        .map(|name| String::from_utf8(name.to_vec()).map(|name| name.trim().to_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| ListError::Header("a column's name is not UTF-8".into()))?;
+    for (at, name) in columns.iter().enumerate() {
+        if name.is_empty() || columns[..at].contains(name) {
+            let why = format!("column {} is empty or repeats `{name}`", at + 1);
+            return Err(ListError::Header(why));
+        }
+    }
+    Ok(columns)
 }
 
 /// Counts lines up to the records of a CSV. The reader's own count is taken before it has passed
