@@ -131,25 +131,35 @@ fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListErr
             problems.push(RowProblem::new(line, None, what));
             continue;
         }
-        let mut values = Vec::with_capacity(columns.len());
-        for (value, column) in record.iter().zip(&columns) {
-            match std::str::from_utf8(value) {
-                Ok(text) => values.push(Some(text.trim().to_owned())),
-                Err(error) => {
-                    let at = error.valid_up_to();
-                    let what = format!(
-                        "byte {:#04x} at position {} is not UTF-8",
-                        value[at],
-                        at + 1
-                    );
-                    problems.push(RowProblem::new(line, Some(column), what));
-                    values.push(None);
-                }
-            }
-        }
+        let values = csv_values(&record, (line, &columns), problems);
         rows.push((line, values));
     }
     Ok(Raw { columns, rows })
+}
+
+/// The record's values; one that is not UTF-8 is a slip.
+fn csv_values(
+    record: &csv::ByteRecord,
+    (line, columns): (u64, &[String]),
+    problems: &mut Vec<RowProblem>,
+) -> Vec<Option<String>> {
+    let mut values = Vec::with_capacity(columns.len());
+    for (value, column) in record.iter().zip(columns) {
+        match std::str::from_utf8(value) {
+            Ok(text) => values.push(Some(text.trim().to_owned())),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let what = format!(
+                    "byte {:#04x} at position {} is not UTF-8",
+                    value[at],
+                    at + 1
+                );
+                problems.push(RowProblem::new(line, Some(column), what));
+                values.push(None);
+            }
+        }
+    }
+    values
 }
 
 /// Counts lines up to the records of a CSV. The reader's own count is taken before it has passed

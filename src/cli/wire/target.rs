@@ -2,6 +2,7 @@
 //! project's state, or else one that this process runs over that state for one command.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::cli::args::Target;
 use crate::cli::settings::Settings;
@@ -181,4 +182,17 @@ impl Sandbox<'_> {
             _server: server,
         })
     }
+}
+
+/// Where the project's running sandbox listens for MQTT (`host:port`), and the file of the CA that
+/// vouches for it; `None` when none runs or the target is another.
+pub(in crate::cli) fn running_endpoint(settings: &Settings) -> Option<(String, PathBuf)> {
+    if settings.target != Target::Sandbox {
+        return None;
+    }
+    let running = find_running(&settings.sandbox_state()?)?;
+    Some((
+        format!("{}:{}", running.mqtt_host?, running.mqtt_port?),
+        running.ca_file?,
+    ))
 }
