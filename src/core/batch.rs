@@ -99,7 +99,21 @@ struct Raw {
 
 fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListError> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(bytes);
-    let columns = csv_columns(&mut reader)?;
+    let header = reader
+        .byte_headers()
+        .map_err(|error| ListError::Header(error.to_string()))?
+        .clone();
+    let columns: Vec<String> = header
+        .iter()
+        .map(|name| String::from_utf8(name.to_vec()).map(|name| name.trim().to_owned()))
+        .collect::<Result<_, _>>()
+        .map_err(|_| ListError::Header("a column's name is not UTF-8".into()))?;
+    for (at, name) in columns.iter().enumerate() {
+        if name.is_empty() || columns[..at].contains(name) {
+            let why = format!("column {} is empty or repeats `{name}`", at + 1);
+            return Err(ListError::Header(why));
+        }
+    }
     let mut rows = Vec::new();
     let mut lines = Lines {
         bytes,
@@ -117,43 +131,35 @@ fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListErr
             problems.push(RowProblem::new(line, None, what));
             continue;
         }
-        let mut values = Vec::with_capacity(columns.len());
-        for (value, column) in record.iter().zip(&columns) {
-            match std::str::from_utf8(value) {
-                Ok(text) => values.push(Some(text.trim().to_owned())),
-                Err(error) => {
-                    let at = error.valid_up_to();
-                    let what = format!(
-                        "byte {:#04x} at position {} is not UTF-8",
-                        value[at],
-                        at + 1
-                    );
-                    problems.push(RowProblem::new(line, Some(column), what));
-                    values.push(None);
-                }
-            }
-        }
+        let values = csv_values(&record, (line, &columns), problems);
         rows.push((line, values));
     }
     Ok(Raw { columns, rows })
 }
 
-fn csv_columns(reader: &mut csv::Reader<&[u8]>) -> Result<Vec<String>, ListError> {
-    let header = reader
-        .byte_headers()
-        .map_err(|error| ListError::Header(error.to_string()))?;
-    let columns: Vec<String> = header
-        .iter()
-        .map(|name| String::from_utf8(name.to_vec()).map(|name| name.trim().to_owned()))
-        .collect::<Result<_, _>>()
-        .map_err(|_| ListError::Header("a column's name is not UTF-8".into()))?;
-    for (at, name) in columns.iter().enumerate() {
-        if name.is_empty() || columns[..at].contains(name) {
-            let why = format!("column {} is empty or repeats `{name}`", at + 1);
-            return Err(ListError::Header(why));
+/// The record's values; one that is not UTF-8 is a slip.
+fn csv_values(
+    record: &csv::ByteRecord,
+    (line, columns): (u64, &[String]),
+    problems: &mut Vec<RowProblem>,
+) -> Vec<Option<String>> {
+    let mut values = Vec::with_capacity(columns.len());
+    for (value, column) in record.iter().zip(columns) {
+        match std::str::from_utf8(value) {
+            Ok(text) => values.push(Some(text.trim().to_owned())),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let what = format!(
+                    "byte {:#04x} at position {} is not UTF-8",
+                    value[at],
+                    at + 1
+                );
+                problems.push(RowProblem::new(line, Some(column), what));
+                values.push(None);
+            }
         }
     }
-    Ok(columns)
+    values
 }
 
 /// Counts lines up to the records of a CSV. The reader's own count is taken before it has passed
