@@ -208,11 +208,7 @@ impl DeviceRotate<'_> {
         Ok(issued.certificate.id().clone())
     }
 
-    fn register(
-        &self,
-        request: &Request<'_>,
-        record: &RotationRecord,
-    ) -> Result<(), RotateError> {
+    fn register(&self, request: &Request<'_>, record: &RotationRecord) -> Result<(), RotateError> {
         let new = self.certificate(record.new.as_ref())?;
         match self.plane.describe_certificate(new.id())? {
             Some(view) if view.status == CertificateStatus::Active => Ok(()),
@@ -497,7 +493,10 @@ impl Explain for RotateError {
             Self::UnknownStep(_) => Some("use the nameplate that began it".into()),
             Self::Prove(e) => {
                 let again = "mend the cause, then run the same command: it goes on from here";
-                Some(e.hint().map_or(again.into(), |hint| format!("{hint}; {again}")))
+                Some(
+                    e.hint()
+                        .map_or(again.into(), |hint| format!("{hint}; {again}")),
+                )
             }
             other => other.inner().and_then(Explain::hint),
         }

@@ -215,7 +215,9 @@ impl Explain for LedgerError {
             Self::Database { retry: true, .. } => {
                 Some("run the same command again; make room first if the disk is full".into())
             }
-            Self::Held(_) | Self::HeldRotations(_) => Some("wait until it is done, then run this again".into()),
+            Self::Held(_) | Self::HeldRotations(_) => {
+                Some("wait until it is done, then run this again".into())
+            }
             Self::Live { device, .. } => Some(format!(
                 "see it with `nameplate device show {device}`; \
                  replace it with `nameplate device rotate {device}`"

@@ -15,5 +15,7 @@ mod issue;
 mod ledger;
 mod preflight;
 mod project;
+mod rotate;
+mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;
