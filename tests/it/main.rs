@@ -12,6 +12,7 @@ mod ca;
 mod ca_interop;
 mod connect;
 mod device_lab;
+mod docs;
 mod issue;
 mod ledger;
 mod preflight;
