@@ -1,5 +1,7 @@
 //! The walls of the house. One package has no crate boundaries, so this test is the boundary.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -70,8 +70,8 @@ enum Command {
 }
 
 /// Runs one command line and returns its exit code.
-pub fn run(argv: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(argv) {
+pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(command_line) {
         Ok(cli) => cli,
         Err(error) => return report::usage(&error),
     };

@@ -88,6 +88,26 @@ impl Output {
         }
     }
 
+    /// Prints items one a line, when the format is NDJSON. A reader that is gone is met again, and
+    /// told of, when the result itself is printed.
+    pub(super) fn stream<T: Serialize>(self, items: &[T]) {
+        if self.format != Format::Ndjson {
+            return;
+        }
+        let line = |body| {
+            let schema_version = SCHEMA_VERSION;
+            serde_json::to_string(&Envelope {
+                schema_version,
+                body,
+            })
+            .unwrap_or_default()
+                + "\n"
+        };
+        let text: String = items.iter().map(line).collect();
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
     /// Prints a failure on stderr and returns its exit code.
     pub(super) fn fail(self, failure: &Failure) -> ExitCode {
         let code = failure.kind.exit_code();

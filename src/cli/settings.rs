@@ -15,11 +15,32 @@ use crate::explain::{Failure, Kind};
 pub(super) const FILE_NAME: &str = "nameplate.toml";
 
 /// The sandbox's account unless the project names one.
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(
+        dead_code,
+        reason = "the device image reads the same file and uses less of it"
+    )
+)]
 const SANDBOX_ACCOUNT: &str = "123456789012";
 /// The sandbox's Region unless somebody names one.
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(
+        dead_code,
+        reason = "the device image reads the same file and uses less of it"
+    )
+)]
 const SANDBOX_REGION: &str = "us-east-1";
 
 /// Everything that can be set, with where each setting came from.
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(
+        dead_code,
+        reason = "the device image reads the same file and uses less of it"
+    )
+)]
 #[derive(Debug)]
 pub(super) struct Settings {
     /// The folder of the project's `nameplate.toml`; `None` outside a project.
@@ -97,6 +118,13 @@ pub(super) struct DeviceConfig {
     pub(super) ntp: Option<Vec<String>>,
 }
 
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(
+        dead_code,
+        reason = "the device image reads the same file and uses less of it"
+    )
+)]
 impl Settings {
     /// Reads files and environment once.
     pub(super) fn resolve(global: &Global) -> Result<Self, Failure> {

@@ -18,7 +18,8 @@ pub(super) struct Args {
 #[derive(serde::Serialize)]
 pub(super) struct Version {
     name: &'static str,
-    version: &'static str,
+    #[serde(rename = "version")]
+    number: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<Details>,
 }
@@ -31,6 +32,7 @@ struct Details {
 }
 
 impl Args {
+    #[expect(clippy::unnecessary_wraps, reason = "every command runs alike")]
     pub(super) fn run(self, settings: &Settings) -> Result<Version, Failure> {
         let features = [
             ("device", cfg!(feature = "device")),
@@ -48,7 +50,7 @@ impl Args {
         });
         Ok(Version {
             name: "nameplate",
-            version: env!("CARGO_PKG_VERSION"),
+            number: env!("CARGO_PKG_VERSION"),
             details,
         })
     }
@@ -58,7 +60,7 @@ impl Report for Version {}
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.version)?;
+        write!(f, "{} {}", self.name, self.number)?;
         let Some(details) = &self.details else {
             return Ok(());
         };

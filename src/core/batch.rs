@@ -115,36 +115,75 @@ fn read_csv(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Result<Raw, ListErr
         }
     }
     let mut rows = Vec::new();
+    let mut lines = Lines {
+        bytes,
+        at: 0,
+        line: 1,
+    };
     for record in reader.byte_records() {
         if problems.len() >= MAX_PROBLEMS {
             break;
         }
         let record = record.map_err(|error| ListError::Header(error.to_string()))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = lines.of(record.position().map_or(0, csv::Position::byte));
         if record.len() != columns.len() {
             let what = format!("{} values for {} columns", record.len(), columns.len());
             problems.push(RowProblem::new(line, None, what));
             continue;
         }
-        let mut values = Vec::with_capacity(columns.len());
-        for (value, column) in record.iter().zip(&columns) {
-            match std::str::from_utf8(value) {
-                Ok(text) => values.push(Some(text.trim().to_owned())),
-                Err(error) => {
-                    let at = error.valid_up_to();
-                    let what = format!(
-                        "byte {:#04x} at position {} is not UTF-8",
-                        value[at],
-                        at + 1
-                    );
-                    problems.push(RowProblem::new(line, Some(column), what));
-                    values.push(None);
-                }
-            }
-        }
+        let values = csv_values(&record, (line, &columns), problems);
         rows.push((line, values));
     }
     Ok(Raw { columns, rows })
+}
+
+/// The record's values; one that is not UTF-8 is a slip.
+fn csv_values(
+    record: &csv::ByteRecord,
+    (line, columns): (u64, &[String]),
+    problems: &mut Vec<RowProblem>,
+) -> Vec<Option<String>> {
+    let mut values = Vec::with_capacity(columns.len());
+    for (value, column) in record.iter().zip(columns) {
+        match std::str::from_utf8(value) {
+            Ok(text) => values.push(Some(text.trim().to_owned())),
+            Err(error) => {
+                let at = error.valid_up_to();
+                let what = format!(
+                    "byte {:#04x} at position {} is not UTF-8",
+                    value[at],
+                    at + 1
+                );
+                problems.push(RowProblem::new(line, Some(column), what));
+                values.push(None);
+            }
+        }
+    }
+    values
+}
+
+/// Counts lines up to the records of a CSV. The reader's own count is taken before it has passed
+/// the line feed of a CRLF and any blank lines, so it can lag behind.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// The line of the record that the reader began at `byte`; records come in order.
+    fn of(&mut self, byte: u64) -> u64 {
+        let rest = usize::try_from(byte)
+            .ok()
+            .and_then(|byte| self.bytes.get(byte..))
+            .unwrap_or_default();
+        let ends = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n'));
+        let start = self.bytes.len() - rest.len() + ends.count();
+        let passed = self.bytes.get(self.at..start).unwrap_or_default();
+        self.line += passed.split(|b| *b == b'\n').skip(1).count() as u64;
+        self.at = start;
+        self.line
+    }
 }
 
 fn read_ndjson(bytes: &[u8], problems: &mut Vec<RowProblem>) -> Raw {
@@ -331,6 +370,8 @@ impl Explain for ListError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn slips(bytes: &[u8], format: ListFormat) -> Vec<String> {
@@ -378,6 +419,8 @@ mod tests {
         ] {
             assert_eq!(slips(bytes, ListFormat::Csv), [expected]);
         }
+        let blank = slips(b"\r\nserial\r\n\r\n\r\nA B\r\n", ListFormat::Csv);
+        assert!(blank[0].starts_with("line 5, "), "{blank:?}");
         let json = slips(b"{\"name\":\"a\"}\n{\"name\":}\n", ListFormat::Ndjson);
         assert!(
             json[0].starts_with("line 2: not a JSON object, at character 9"),
@@ -391,6 +434,48 @@ mod tests {
         ] {
             let error = List::parse(bytes, ListFormat::Csv, None).unwrap_err();
             assert_eq!(error.code(), code);
+        }
+    }
+
+    fn any_list() -> impl Strategy<Value = Vec<u8>> {
+        let alphabet = b"name,serial\n\r\"{}:[]\\ab1\xc3\xbc\xff".to_vec();
+        let picked =
+            || proptest::collection::vec(proptest::sample::select(alphabet.clone()), 0..80);
+        prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..200),
+            picked(),
+            picked().prop_map(|rest| [b"name,serial\n".to_vec(), rest].concat()),
+            picked().prop_map(|rest| [b"{\"name\":\"a\"}\n".to_vec(), rest].concat()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_rows_or_slips(bytes in any_list()) {
+            let lines = bytes.split(|b| *b == b'\n').count() as u64;
+            for format in [ListFormat::Csv, ListFormat::Ndjson] {
+                match List::parse(&bytes, format, None) {
+                    Ok(list) => {
+                        let names: std::collections::HashSet<&ThingName> =
+                            list.rows.iter().map(|row| &row.name).collect();
+                        prop_assert!(!names.is_empty() && names.len() == list.rows.len());
+                    }
+                    Err(ListError::Rows(slips)) => {
+                        prop_assert!(slips.iter().all(|slip| (1..=lines).contains(&slip.line)));
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+
+        #[test]
+        fn quoted_values_are_read_back(values in proptest::collection::vec("[a-zA-Z0-9,\"ü;=/+-]{1,20}", 1..20)) {
+            let rows = values.iter().enumerate();
+            let row = |(n, value): (usize, &String)| format!("d{n},\"{}\"\n", value.replace('"', "\"\""));
+            let text = "name,v\n".to_owned() + &rows.map(row).collect::<String>();
+            let list = List::parse(text.as_bytes(), ListFormat::Csv, None).unwrap();
+            let read: Vec<&str> = list.rows.iter().filter_map(|row| list.value(row, "v")).collect();
+            prop_assert_eq!(read, values);
         }
     }
 }

@@ -150,7 +150,11 @@ impl Certificate {
                     .map(|(_, oid)| (*oid).to_owned());
                 self.extended_key_usage = Some(
                     named
-                        .chain(eku.other.iter().map(|oid| oid.to_id_string()))
+                        .chain(
+                            eku.other
+                                .iter()
+                                .map(x509_parser::der_parser::Oid::to_id_string),
+                        )
                         .collect(),
                 );
             }

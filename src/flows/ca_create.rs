@@ -105,6 +105,21 @@ impl CaCreate<'_> {
         let validity = request.lifetime.resolve(now, ca_window.as_ref())?;
         let (key, public) = self.claim_key(request)?;
         let (certificate, chain) = self.sign(request, (&key, &public), validity)?;
+        self.save(request, &certificate, &chain)?;
+        let authority = self.write_down(request, certificate)?;
+        Ok(Created {
+            authority,
+            finished,
+        })
+    }
+
+    /// The leaf of the chain last, so that a folder that holds it holds everything.
+    fn save(
+        &self,
+        request: &Request<'_>,
+        certificate: &Certificate,
+        chain: &[Certificate],
+    ) -> Result<(), CaCreateError> {
         let text: String = chain.iter().map(Certificate::to_pem).collect();
         self.files
             .replace(
@@ -115,16 +130,12 @@ impl CaCreate<'_> {
             .map_err(CaCreateError::Save)?;
         self.files
             .write_new(
-                &certificate_path,
+                &request.folder.join(CERTIFICATE),
                 certificate.to_pem().as_bytes(),
                 Secrecy::Public,
             )
             .map_err(CaCreateError::Save)?;
-        let authority = self.write_down(request, certificate)?;
-        Ok(Created {
-            authority,
-            finished,
-        })
+        Ok(())
     }
 
     /// The certificate that a run killed just before its last step left, if it is what this run

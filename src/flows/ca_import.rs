@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::core::bundle::Secrecy;
 use crate::core::cert::Certificate;
+use crate::core::key::PrivateKey;
 use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
 use crate::flows::ca_create::{
@@ -70,34 +71,7 @@ impl CaImport<'_> {
             return Err(CaCreateError::Known(same.name.clone()));
         }
         issuer.window(self.clock.now())?;
-        self.files
-            .create_dir(&request.folder)
-            .map_err(CaCreateError::Claim)?;
-        let key_path = request.folder.join(KEY);
-        if self.files.exists(&key_path) {
-            // Left by a run that was killed: fine if it is the same key, else another's.
-            let left = read_key(self.files, &key_path, request.passphrase)?;
-            if (self.signer_of)(&left)
-                .map_err(CaCreateError::Key)?
-                .public()
-                != signer.public()
-            {
-                return Err(CaCreateError::Foreign(key_path));
-            }
-        } else {
-            save_key(
-                self.files,
-                self.entropy,
-                (&key_path, &key),
-                request.passphrase,
-            )?;
-        }
-        let text = |all: &[Certificate]| all.iter().map(Certificate::to_pem).collect::<String>();
-        for (name, text) in [(CHAIN, text(&chain)), (CERTIFICATE, text(&chain[..1]))] {
-            self.files
-                .replace(&request.folder.join(name), text.as_bytes(), Secrecy::Public)
-                .map_err(CaCreateError::Save)?;
-        }
+        self.save(request, &key, &chain)?;
         let authority = AuthorityRecord {
             name: request.name.to_owned(),
             parent: chain.get(1).map(|ca| ca.id().clone()),
@@ -108,6 +82,40 @@ impl CaImport<'_> {
         };
         self.ledger.add_authority(&authority)?;
         Ok(authority)
+    }
+
+    fn save(
+        &self,
+        request: &Request<'_>,
+        key: &PrivateKey,
+        chain: &[Certificate],
+    ) -> Result<(), CaCreateError> {
+        self.files
+            .create_dir(&request.folder)
+            .map_err(CaCreateError::Claim)?;
+        let key_path = request.folder.join(KEY);
+        if self.files.exists(&key_path) {
+            // Left by a run that was killed: fine if it is the same key, else another's.
+            let left = read_key(self.files, &key_path, request.passphrase)?;
+            let left = (self.signer_of)(&left).map_err(CaCreateError::Key)?;
+            if left.public().bits() != chain[0].public_key.bits() {
+                return Err(CaCreateError::Foreign(key_path));
+            }
+        } else {
+            save_key(
+                self.files,
+                self.entropy,
+                (&key_path, key),
+                request.passphrase,
+            )?;
+        }
+        let text = |all: &[Certificate]| all.iter().map(Certificate::to_pem).collect::<String>();
+        for (name, text) in [(CHAIN, text(chain)), (CERTIFICATE, text(&chain[..1]))] {
+            self.files
+                .replace(&request.folder.join(name), text.as_bytes(), Secrecy::Public)
+                .map_err(CaCreateError::Save)?;
+        }
+        Ok(())
     }
 
     /// The CA and those above it, in order, each signed by the next.

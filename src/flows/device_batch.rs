@@ -1,15 +1,19 @@
 //! `device batch`: for each block, intents in one transaction → keys, signatures and staging folders
-//! on all cores → one sync → each folder into its place → confirmations in one transaction.
+//! → one sync → each folder into its place → confirmations in one transaction. Threads work on
+//! blocks of their own, so that one's keys are made while another waits for the disk.
 //!
 //! A process killed anywhere leaves one of: an intent without a folder in place (given up and
 //! redone), or an intent with its whole folder in place (confirmed). Never half a folder.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::core::bundle;
+use crate::core::cert::Certificate;
 use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
-use crate::core::ids::CertificateId;
+use crate::core::ids::{CertificateId, hex};
 use crate::core::key::{KeyAlgorithm, KeyError};
 use crate::core::record::{
     CertificateRecord, CertificateState, IdentityPurpose, Intent, SerialKey,
@@ -23,26 +27,29 @@ use crate::ports::folders::Folders;
 use crate::ports::ledger::{Confirmation, Ledger, LedgerError};
 use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError};
 
-/// Devices in one transaction and one sync.
+/// The most devices in one transaction and one sync.
 pub const BLOCK: usize = 512;
+/// The fewest, unless the list is shorter: below this, syncs cost more than what they save.
+const MIN_BLOCK: usize = 64;
 /// The folder beside the identities where they are made; gone when the run is over.
 pub const STAGING: &str = ".nameplate-staging";
 
-/// What the flow may use.
+/// What the flow may use. Threads take turns at the ledger, so that one block's keys are made
+/// while another's transaction waits for the disk.
 pub struct DeviceBatch<'a> {
     /// The time.
-    pub clock: &'a dyn Clock,
+    pub clock: &'a (dyn Clock + Sync),
     /// Serial numbers.
-    pub entropy: &'a dyn Entropy,
+    pub entropy: &'a (dyn Entropy + Sync),
     /// The disk.
-    pub files: &'a dyn Files,
+    pub files: &'a (dyn Files + Sync),
     /// The disk, in bulk.
     pub folders: &'a dyn Folders,
     /// Makes keys, on every core.
     pub keygen: &'a (dyn Keygen + Sync),
     /// The record.
-    pub ledger: &'a dyn Ledger,
-    /// How many threads make keys and signatures.
+    pub ledger: Mutex<&'a mut (dyn Ledger + Send)>,
+    /// How many threads take blocks.
     pub threads: usize,
 }
 
@@ -82,6 +89,8 @@ pub struct Tally {
     pub finished: usize,
     /// Devices that had a live identity already.
     pub skipped: usize,
+    /// Of those, the ones whose key is no longer where it was put.
+    pub moved: usize,
 }
 
 impl Tally {
@@ -91,64 +100,80 @@ impl Tally {
     }
 }
 
-/// What every thread needs.
-struct Work<'a> {
-    request: &'a Request<'a>,
-    view: IssuerView,
-    text: IssuerText,
-    staging: PathBuf,
+/// How a device came by its identity.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// This run issued it.
+    Issued,
+    /// An earlier run had put it in place; this one confirmed it.
+    Finished,
+    /// It had one before.
+    Skipped,
 }
 
-/// A device of the block, with the serial number that was written down for it.
-struct Job<'a> {
-    order: &'a Order,
-    serial: [u8; 16],
-    der: Vec<u8>,
+/// One device and its identity.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Done {
+    /// The device's name.
+    pub name: String,
+    /// How it came by its identity.
+    pub standing: Standing,
+    /// The certificate's id.
+    pub certificate_id: CertificateId,
+    /// The serial number, lower hex.
+    pub serial: String,
+    /// From when to when it is valid.
+    #[serde(flatten)]
+    pub validity: Validity,
+    /// Where its files are.
+    pub folder: Option<PathBuf>,
 }
 
-impl Job<'_> {
-    fn key(&self, issuer: &CertificateId) -> SerialKey {
-        SerialKey {
-            issuer: issuer.clone(),
-            serial: self.serial.to_vec(),
-        }
-    }
+/// Hears how the work goes on, from any thread.
+pub trait Watch: Sync {
+    /// These devices have their identity; each device is told once, in no particular order.
+    fn done(&self, devices: &[Done]);
+    /// After each block.
+    fn progress(&self, tally: Tally);
 }
 
-impl DeviceBatch<'_> {
-    /// Issues every order that has no live identity. `progress` hears after each block.
+impl<'p> DeviceBatch<'p> {
+    /// Issues every order that has no live identity.
     ///
     /// # Errors
-    /// `ledger.live` with `fail_if_exists`; what the parts say, with how far it got.
-    pub fn run(
-        &self,
-        request: &Request<'_>,
-        progress: &mut dyn FnMut(Tally),
-    ) -> Result<Tally, BatchError> {
-        let _held = self.ledger.hold()?;
+    /// `ledger.live` with `fail_if_exists` and `file.exists`, before anything is issued; what the
+    /// parts say, with how far it got.
+    pub fn run(&self, request: &Request<'_>, watch: &dyn Watch) -> Result<Tally, BatchError> {
+        let _held = self.ledger().hold()?;
         let window = request.issuer.window(self.clock.now())?;
         if !window.covers(&request.validity) {
             return Err(BatchError::Issuer(IssuerError::Empty));
         }
-        if request.fail_if_exists {
-            self.refuse_live(request)?;
-        }
-        let work = Work {
-            request,
-            view: request.issuer.view()?,
-            text: request.issuer.text(),
-            staging: request.out.join(STAGING),
-        };
+        let view = request.issuer.view()?;
+        let staging = request.out.join(STAGING);
         self.files.create_dir(request.out)?;
-        self.folders.remove(&work.staging)?;
-        let mut tally = Tally::default();
-        let outcome = request.orders.chunks(BLOCK).try_for_each(|block| {
-            self.files.create_dir(&work.staging)?;
-            self.block(&work, block, &mut tally)?;
-            progress(tally);
-            Ok(())
-        });
-        let cleared = self.folders.remove(&work.staging);
+        self.folders.remove(&staging)?;
+        let mut survey = Survey::default();
+        for block in request.orders.chunks(BLOCK) {
+            self.look_at(block, request, watch, &mut survey)?;
+        }
+        self.files.create_dir(&staging)?;
+        let run = Run {
+            flow: self,
+            request,
+            watch,
+            view,
+            issuer: request.issuer.certificate()?.id().clone(),
+            text: request.issuer.text(),
+            staging,
+            next: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
+            tally: Mutex::new(survey.tally),
+        };
+        let outcome = run.all(&survey.todo);
+        let cleared = self.folders.remove(&run.staging);
+        let tally = *run.tally();
         if let Err(source) = outcome {
             return Err(BatchError::Stopped {
                 done: tally.done(),
@@ -160,210 +185,281 @@ impl DeviceBatch<'_> {
         Ok(tally)
     }
 
-    fn refuse_live(&self, request: &Request<'_>) -> Result<(), BatchError> {
-        for block in request.orders.chunks(BLOCK) {
-            let live = self.live(block)?;
-            if let Some(record) = live.iter().find(|r| r.state != CertificateState::Intended) {
-                return Err(BatchError::Ledger(LedgerError::Live {
-                    device: record.device.clone(),
-                    purpose: record.purpose,
-                }));
-            }
-        }
-        Ok(())
+    fn ledger(&self) -> MutexGuard<'_, &'p mut (dyn Ledger + Send + 'p)> {
+        // What the ledger writes is a transaction, so a thread that died left nothing half done.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn live(&self, block: &[Order]) -> Result<Vec<CertificateRecord>, BatchError> {
+    /// Settles what a killed run left of these, and finds out which are still to be issued.
+    fn look_at<'o>(
+        &self,
+        block: &'o [Order],
+        request: &Request<'_>,
+        watch: &dyn Watch,
+        survey: &mut Survey<'o>,
+    ) -> Result<(), BatchError> {
         let names: Vec<&str> = block.iter().map(|order| &order.device[..]).collect();
-        Ok(self.ledger.live(&names, IdentityPurpose::Operational)?)
-    }
-
-    fn block(&self, work: &Work<'_>, block: &[Order], tally: &mut Tally) -> Result<(), BatchError> {
-        let finished = self.settle_leftovers(block)?;
-        let live = self.live(block)?;
-        let has: HashSet<&str> = live.iter().map(|record| &record.device[..]).collect();
-        let mut jobs: Vec<Job<'_>> = block
-            .iter()
-            .filter(|order| !has.contains(&order.device[..]))
-            .map(|order| self.job(order))
-            .collect();
-        tally.finished += finished;
-        tally.skipped += block.len() - jobs.len() - finished;
-        if jobs.is_empty() {
-            return Ok(());
-        }
-        self.refuse_occupied(work, &jobs)?;
-        let issuer = work.request.issuer.certificate()?.id().clone();
-        let intents: Vec<Intent> = jobs.iter().map(|job| intent(work, &issuer, job)).collect();
-        self.ledger.intend(&intents, self.clock.now())?;
-        let placed = make(self, work, &mut jobs).and_then(|()| self.place(work, &jobs));
-        if let Err(error) = placed {
-            // Make room first; what then stays intended is settled by the next run.
-            let _ = self.folders.remove(&work.staging);
-            tally.issued += self.settle_leftovers(block).unwrap_or(0);
-            return Err(error);
-        }
-        let confirmations: Vec<Confirmation> = jobs
+        let live = self.ledger().live(&names, IdentityPurpose::Operational)?;
+        let mut live: HashMap<String, CertificateRecord> = live
             .into_iter()
-            .map(|job| Confirmation {
-                key: job.key(&issuer),
-                der: job.der,
-            })
+            .map(|record| (record.device.clone(), record))
             .collect();
-        self.ledger.confirm(&confirmations, self.clock.now())?;
-        tally.issued += confirmations.len();
-        Ok(())
-    }
-
-    /// Confirms the intents of a killed run whose folders are in place, gives up the others, and
-    /// returns how many were confirmed.
-    fn settle_leftovers(&self, block: &[Order]) -> Result<usize, BatchError> {
-        let (mut confirmations, mut lost) = (Vec::new(), Vec::new());
-        for record in self.live(block)? {
-            if record.state != CertificateState::Intended {
-                continue;
+        let (mut done, mut confirmations, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+        for order in block {
+            let record = live.remove(&order.device);
+            match record {
+                Some(record) if record.state != CertificateState::Intended => {
+                    self.skip(record, request, &mut (survey, &mut done))?;
+                    continue;
+                }
+                Some(record) => {
+                    if let Some(leaf) = self.placed(&record) {
+                        survey.tally.finished += 1;
+                        done.push(Done::new(&record, &leaf, Standing::Finished));
+                        confirmations.push(Confirmation {
+                            key: record.key(),
+                            der: leaf.der().to_vec(),
+                        });
+                        continue;
+                    }
+                    lost.push(record.key());
+                }
+                None => {}
             }
-            let folder = record.folder.clone().unwrap_or_default();
-            match saved(self.files, self.keygen, &folder) {
-                Some(leaf) if belongs(&record, &leaf) => confirmations.push(Confirmation {
-                    key: record.key(),
-                    der: leaf.der().to_vec(),
-                }),
-                _ => lost.push(record.key()),
-            }
+            self.refuse_occupied(request, order)?;
+            survey.todo.push(order);
         }
         let now = self.clock.now();
         if !confirmations.is_empty() {
-            self.ledger.confirm(&confirmations, now)?;
+            self.ledger().confirm(&confirmations, now)?;
         }
         if !lost.is_empty() {
-            self.ledger.abandon(&lost, now)?;
+            self.ledger().abandon(&lost, now)?;
         }
-        Ok(confirmations.len())
+        watch.done(&done);
+        watch.progress(survey.tally);
+        Ok(())
     }
 
-    fn job<'o>(&self, order: &'o Order) -> Job<'o> {
-        let mut serial = [0; 16];
-        self.entropy.fill(&mut serial);
-        serial[0] &= 0x7f;
-        serial[15] |= u8::from(serial == [0; 16]);
-        Job {
-            order,
-            serial,
-            der: Vec::new(),
+    fn skip(
+        &self,
+        record: CertificateRecord,
+        request: &Request<'_>,
+        (survey, done): &mut (&mut Survey<'_>, &mut Vec<Done>),
+    ) -> Result<(), BatchError> {
+        if request.fail_if_exists {
+            return Err(BatchError::Ledger(LedgerError::Live {
+                device: record.device,
+                purpose: record.purpose,
+            }));
         }
+        let key = record
+            .folder
+            .as_ref()
+            .map(|folder| folder.join(bundle::KEY));
+        survey.tally.moved += usize::from(key.is_some_and(|key| !self.files.exists(&key)));
+        survey.tally.skipped += 1;
+        done.extend(record.id.clone().map(|id| Done {
+            name: record.device,
+            standing: Standing::Skipped,
+            certificate_id: id,
+            serial: hex(&record.serial),
+            validity: record.validity,
+            folder: record.folder,
+        }));
+        Ok(())
+    }
+
+    /// The certificate of an intent whose folder is in place: whole, and the one intended.
+    fn placed(&self, record: &CertificateRecord) -> Option<Certificate> {
+        let folder = record.folder.as_ref()?;
+        saved(self.files, self.keygen, folder).filter(|leaf| belongs(record, leaf))
     }
 
     /// A folder that the ledger knows nothing of is not ours to touch.
-    fn refuse_occupied(&self, work: &Work<'_>, jobs: &[Job<'_>]) -> Result<(), BatchError> {
-        let taken = jobs
-            .iter()
-            .map(|job| work.request.out.join(&job.order.device))
-            .find(|folder| self.files.exists(folder));
-        taken.map_or(Ok(()), |folder| {
-            Err(BatchError::File(FileError::Exists(folder)))
+    fn refuse_occupied(&self, request: &Request<'_>, order: &Order) -> Result<(), BatchError> {
+        let folder = request.out.join(&order.device);
+        if self.files.exists(&folder) {
+            return Err(BatchError::File(FileError::Exists(folder)));
+        }
+        Ok(())
+    }
+}
+
+/// What there is before anything is signed.
+#[derive(Default)]
+struct Survey<'o> {
+    todo: Vec<&'o Order>,
+    tally: Tally,
+}
+
+/// What every thread needs.
+struct Run<'a, 'p> {
+    flow: &'a DeviceBatch<'p>,
+    request: &'a Request<'a>,
+    watch: &'a dyn Watch,
+    view: IssuerView,
+    issuer: CertificateId,
+    text: IssuerText,
+    staging: PathBuf,
+    next: AtomicUsize,
+    stop: AtomicBool,
+    tally: Mutex<Tally>,
+}
+
+impl Run<'_, '_> {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Threads take blocks until there are none, or one fails: the others finish theirs.
+    fn all(&self, todo: &[&Order]) -> Result<(), BatchError> {
+        let threads = self.flow.threads.max(1);
+        let size = todo.len().div_ceil(threads * 4).clamp(MIN_BLOCK, BLOCK);
+        let blocks: Vec<&[&Order]> = todo.chunks(size).collect();
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads.min(blocks.len()))
+                .map(|_| scope.spawn(|| self.work(&blocks)))
+                .collect();
+            workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or(Err(BatchError::Thread)))
+                .fold(Ok(()), Result::and)
         })
     }
 
-    /// Everything durable first, then each folder under its name, then the names durable.
-    fn place(&self, work: &Work<'_>, jobs: &[Job<'_>]) -> Result<(), BatchError> {
-        self.folders.sync(&work.staging)?;
-        for job in jobs {
-            let name = &job.order.device;
-            self.folders
-                .place(&work.staging.join(name), &work.request.out.join(name))?;
-        }
-        Ok(self.folders.sync_names(work.request.out)?)
-    }
-}
-
-fn intent(work: &Work<'_>, issuer: &CertificateId, job: &Job<'_>) -> Intent {
-    let request = work.request;
-    Intent {
-        key: job.key(issuer),
-        device: job.order.device.clone(),
-        purpose: IdentityPurpose::Operational,
-        subject: job.order.subject.to_string(),
-        validity: request.validity,
-        key_algorithm: request.algorithm.to_string(),
-        folder: Some(request.out.join(&job.order.device)),
-        batch: Some(request.batch.to_owned()),
-        replaces: None,
-    }
-}
-
-/// Makes every job's identity in the staging folder, on all cores. The first failure stops all.
-fn make(flow: &DeviceBatch<'_>, work: &Work<'_>, jobs: &mut [Job<'_>]) -> Result<(), BatchError> {
-    let maker = Maker {
-        keygen: flow.keygen,
-        folders: flow.folders,
-        work,
-        stop: AtomicBool::new(false),
-    };
-    let share = jobs.len().div_ceil(flow.threads.max(1)).max(1);
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = jobs
-            .chunks_mut(share)
-            .map(|share| scope.spawn(|| maker.make_all(share)))
-            .collect();
-        let results = threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or(Err(BatchError::Thread)));
-        results.fold(Ok(()), Result::and)
-    })
-}
-
-/// What threads share.
-struct Maker<'a> {
-    keygen: &'a (dyn Keygen + Sync),
-    folders: &'a dyn Folders,
-    work: &'a Work<'a>,
-    stop: AtomicBool,
-}
-
-impl Maker<'_> {
-    fn make_all(&self, jobs: &mut [Job<'_>]) -> Result<(), BatchError> {
-        for (number, job) in jobs.iter_mut().enumerate() {
-            if self.stop.load(Ordering::Relaxed) {
+    fn work(&self, blocks: &[&[&Order]]) -> Result<(), BatchError> {
+        while !self.stop.load(Ordering::Relaxed) {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(block) = blocks.get(number) else {
                 return Ok(());
-            }
-            // One signature of each share is verified: it costs twice a signature to verify one,
-            // and the key was proved to be the CA's when it was opened.
-            if let Err(error) = self.make_one(job, number == 0) {
+            };
+            let staging = self.staging.join(number.to_string());
+            let done = self.block(&staging, block).inspect_err(|_| {
                 self.stop.store(true, Ordering::Relaxed);
-                return Err(error);
-            }
+                // Makes room; what stays intended is settled by the next run.
+                let _ = self.flow.folders.remove(&staging);
+            })?;
+            let tally = {
+                let mut tally = self.tally();
+                tally.issued += done.len();
+                *tally
+            };
+            self.watch.done(&done);
+            self.watch.progress(tally);
         }
         Ok(())
     }
 
-    fn make_one(&self, job: &mut Job<'_>, verify: bool) -> Result<(), BatchError> {
-        let request = self.work.request;
-        let (key, public) = self
-            .keygen
+    /// Written down, made, durable, in place, confirmed: in this order and no other.
+    fn block(&self, staging: &Path, block: &[&Order]) -> Result<Vec<Done>, BatchError> {
+        let intents: Vec<Intent> = block.iter().map(|order| self.intent(order)).collect();
+        self.flow.ledger().intend(&intents, self.flow.clock.now())?;
+        self.flow.files.create_dir(staging)?;
+        let mut leaves = Vec::with_capacity(block.len());
+        for (order, intent) in block.iter().zip(&intents) {
+            leaves.push(self.make(staging, order, (intent, leaves.is_empty()))?);
+        }
+        self.place(staging, block)?;
+        let confirmations: Vec<Confirmation> = intents
+            .iter()
+            .zip(&leaves)
+            .map(|(intent, leaf)| Confirmation {
+                key: intent.key.clone(),
+                der: leaf.der().to_vec(),
+            })
+            .collect();
+        self.flow
+            .ledger()
+            .confirm(&confirmations, self.flow.clock.now())?;
+        let done = |(intent, leaf): (&Intent, &Certificate)| {
+            let record = CertificateRecord::intended(intent, self.request.validity.not_before);
+            Done::new(&record, leaf, Standing::Issued)
+        };
+        Ok(intents.iter().zip(&leaves).map(done).collect())
+    }
+
+    fn intent(&self, order: &Order) -> Intent {
+        let mut serial = [0; 16];
+        self.flow.entropy.fill(&mut serial);
+        serial[0] &= 0x7f;
+        serial[15] |= u8::from(serial == [0; 16]);
+        Intent {
+            key: SerialKey {
+                issuer: self.issuer.clone(),
+                serial: serial.to_vec(),
+            },
+            device: order.device.clone(),
+            purpose: IdentityPurpose::Operational,
+            subject: order.subject.to_string(),
+            validity: self.request.validity,
+            key_algorithm: self.request.algorithm.to_string(),
+            folder: Some(self.request.out.join(&order.device)),
+            batch: Some(self.request.batch.to_owned()),
+            replaces: None,
+        }
+    }
+
+    /// Key, certificate and files. One signature of each block is verified: it costs twice a
+    /// signature to verify one, and the key was proved to be the CA's when it was opened.
+    fn make(
+        &self,
+        staging: &Path,
+        order: &Order,
+        (intent, verify): (&Intent, bool),
+    ) -> Result<Certificate, BatchError> {
+        let request = self.request;
+        let keygen = self.flow.keygen;
+        let (key, public) = keygen
             .generate(request.algorithm)
             .map_err(BatchError::Key)?;
+        let mut serial = [0; 16];
+        serial.copy_from_slice(&intent.key.serial);
         let spec = DraftSpec {
-            subject: job.order.subject.clone(),
-            serial: job.serial,
+            subject: order.subject.clone(),
+            serial,
             validity: request.validity,
             public_key: &public,
             purpose: Purpose::Device,
             alternative_names: Vec::new(),
         };
-        let draft = Draft::new(&spec, &self.work.view)?;
+        let draft = Draft::new(&spec, &self.view)?;
         let signature = request.issuer.signer.sign(draft.tbs())?;
         let leaf = if verify {
             draft.seal(&signature)?
         } else {
             draft.seal_trusting(&signature)?
         };
-        let [chain, ca, certificate] = self.work.text.public_files(&leaf);
+        let [chain, ca, certificate] = self.text.public_files(&leaf);
         let files = [key_file(&key), chain, ca, certificate];
-        self.folders
-            .write(&self.work.staging.join(&job.order.device), &files)?;
-        job.der = leaf.der().to_vec();
-        Ok(())
+        self.flow
+            .folders
+            .write(&staging.join(&order.device), &files)?;
+        Ok(leaf)
+    }
+
+    /// Everything durable first, then each folder under its name, then the names durable.
+    fn place(&self, staging: &Path, block: &[&Order]) -> Result<(), BatchError> {
+        let (folders, out) = (self.flow.folders, self.request.out);
+        folders.sync(staging)?;
+        for order in block {
+            folders.place(&staging.join(&order.device), &out.join(&order.device))?;
+        }
+        folders.sync_names(out)?;
+        Ok(folders.remove(staging)?)
+    }
+}
+
+impl Done {
+    fn new(record: &CertificateRecord, leaf: &Certificate, standing: Standing) -> Self {
+        Self {
+            name: record.device.clone(),
+            standing,
+            certificate_id: leaf.id().clone(),
+            serial: hex(&record.serial),
+            validity: leaf.validity,
+            folder: record.folder.clone(),
+        }
     }
 }
 
@@ -430,5 +526,468 @@ impl Explain for BatchError {
         self.inner()
             .and_then(Explain::hint)
             .or_else(|| Some("the same command again goes on where this one stopped".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeMap;
+    use std::path::{Path, PathBuf};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::core::bundle::{File, Secrecy};
+    use crate::core::record::{AuthorityRecord, LedgerCheck, RotationRecord};
+    use crate::core::time::{Span, UtcTime};
+    use crate::effects::keys::{LocalSigner, RingKeys};
+    use crate::ports::Signer;
+    use crate::ports::ledger::Filter;
+
+    const DEVICES: usize = 70;
+
+    /// Counts every step that can fail, and makes one fail.
+    #[derive(Default)]
+    struct Fault {
+        steps: AtomicUsize,
+        fails_at: Option<usize>,
+    }
+
+    impl Fault {
+        fn step(&self) -> Result<(), ()> {
+            let step = self.steps.fetch_add(1, Ordering::SeqCst);
+            if Some(step) == self.fails_at {
+                Err(())
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    fn no_room(path: &Path) -> FileError {
+        FileError::Write {
+            path: path.to_owned(),
+            source: std::io::ErrorKind::StorageFull.into(),
+        }
+    }
+
+    type Content = BTreeMap<PathBuf, Vec<u8>>;
+
+    /// Files and folders in memory, that outlive a run.
+    struct MemoryDisk<'a> {
+        content: &'a Mutex<Content>,
+        fault: &'a Fault,
+    }
+
+    impl MemoryDisk<'_> {
+        fn step(&self, path: &Path) -> Result<(), FileError> {
+            self.fault.step().map_err(|()| no_room(path))
+        }
+    }
+
+    impl Files for MemoryDisk<'_> {
+        fn read(&self, path: &Path, _: u64) -> Result<Zeroizing<Vec<u8>>, FileError> {
+            let content = self.content.lock().unwrap();
+            let found = content.get(path).cloned();
+            found
+                .map(Zeroizing::new)
+                .ok_or_else(|| FileError::Missing(path.to_owned()))
+        }
+        fn write_new(&self, path: &Path, _: &[u8], _: Secrecy) -> Result<(), FileError> {
+            Err(FileError::Exists(path.to_owned()))
+        }
+        fn replace(&self, path: &Path, _: &[u8], _: Secrecy) -> Result<(), FileError> {
+            Err(FileError::Exists(path.to_owned()))
+        }
+        fn create_dir(&self, path: &Path) -> Result<(), FileError> {
+            self.step(path)
+        }
+        fn exists(&self, path: &Path) -> bool {
+            let content = self.content.lock().unwrap();
+            content.keys().any(|known| known.starts_with(path))
+        }
+        fn mode(&self, _: &Path) -> Option<u32> {
+            None
+        }
+    }
+
+    impl Folders for MemoryDisk<'_> {
+        fn write(&self, folder: &Path, files: &[File]) -> Result<(), FileError> {
+            for file in files {
+                self.step(folder)?;
+                let mut content = self.content.lock().unwrap();
+                content.insert(folder.join(file.name), file.bytes.to_vec());
+            }
+            Ok(())
+        }
+        fn sync(&self, place: &Path) -> Result<(), FileError> {
+            self.step(place)
+        }
+        fn sync_names(&self, folder: &Path) -> Result<(), FileError> {
+            self.step(folder)
+        }
+        fn place(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+            self.step(to)?;
+            let mut content = self.content.lock().unwrap();
+            assert!(
+                !content.keys().any(|known| known.starts_with(to)),
+                "overwritten"
+            );
+            let moved: Vec<PathBuf> = content
+                .keys()
+                .filter(|k| k.starts_with(from))
+                .cloned()
+                .collect();
+            assert_eq!(moved.len(), 4);
+            for path in moved {
+                let bytes = content.remove(&path).unwrap();
+                content.insert(to.join(path.file_name().unwrap()), bytes);
+            }
+            Ok(())
+        }
+        fn remove(&self, folder: &Path) -> Result<(), FileError> {
+            self.step(folder)?;
+            self.content
+                .lock()
+                .unwrap()
+                .retain(|path, _| !path.starts_with(folder));
+            Ok(())
+        }
+    }
+
+    /// The ledger's promises in memory; fails before or after the write, as a lost answer would.
+    struct MemoryLedger<'a> {
+        records: &'a Mutex<Vec<CertificateRecord>>,
+        fault: &'a Fault,
+        open: Cell<bool>,
+    }
+
+    impl MemoryLedger<'_> {
+        fn write(&self, work: impl FnOnce(&mut Vec<CertificateRecord>)) -> Result<(), LedgerError> {
+            let full = |()| LedgerError::Database {
+                path: "ledger".into(),
+                why: "full".into(),
+                retry: true,
+            };
+            self.fault.step().map_err(full)?;
+            work(&mut self.records.lock().unwrap());
+            self.fault.step().map_err(full)
+        }
+    }
+
+    impl Ledger for MemoryLedger<'_> {
+        fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+            Ok(Box::new(()))
+        }
+        fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+            assert!(!self.open.replace(true));
+            Ok(Box::new(()))
+        }
+        fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
+            self.write(|records| {
+                for intent in intents {
+                    let taken = records.iter().any(|r| r.live && r.device == intent.device);
+                    assert!(!taken, "two live identities of {}", intent.device);
+                    records.push(CertificateRecord::intended(intent, now));
+                }
+            })
+        }
+        fn confirm(&self, all: &[Confirmation], _: UtcTime) -> Result<(), LedgerError> {
+            self.write(|records| {
+                for Confirmation { key, der } in all {
+                    let record = records.iter_mut().find(|r| r.key() == *key).unwrap();
+                    assert_eq!(record.state, CertificateState::Intended);
+                    record.id = Some(CertificateId::of_der(der));
+                    record.der = Some(der.clone());
+                    record.state = CertificateState::Issued;
+                }
+            })
+        }
+        fn abandon(&self, keys: &[SerialKey], _: UtcTime) -> Result<(), LedgerError> {
+            self.write(|records| {
+                for record in records.iter_mut().filter(|r| keys.contains(&r.key())) {
+                    record.live = false;
+                    record.state = CertificateState::Abandoned;
+                }
+            })
+        }
+        fn live(
+            &self,
+            devices: &[&str],
+            _: IdentityPurpose,
+        ) -> Result<Vec<CertificateRecord>, LedgerError> {
+            let records = self.records.lock().unwrap();
+            let live = records
+                .iter()
+                .filter(|r| r.live && devices.contains(&&r.device[..]));
+            Ok(live.cloned().collect())
+        }
+        fn add_authority(&self, _: &AuthorityRecord) -> Result<(), LedgerError> {
+            unreachable!()
+        }
+        fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
+            unreachable!()
+        }
+        fn certificate(&self, _: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
+            unreachable!()
+        }
+        fn certificates(&self, _: &Filter) -> Result<Vec<CertificateRecord>, LedgerError> {
+            unreachable!()
+        }
+        fn set_state(
+            &self,
+            _: &CertificateId,
+            _: CertificateState,
+            _: &str,
+            _: UtcTime,
+        ) -> Result<(), LedgerError> {
+            unreachable!()
+        }
+        fn promote(
+            &self,
+            _: &CertificateId,
+            _: &CertificateId,
+            _: UtcTime,
+        ) -> Result<(), LedgerError> {
+            unreachable!()
+        }
+        fn set_folder(&self, _: &CertificateId, _: &Path, _: UtcTime) -> Result<(), LedgerError> {
+            unreachable!()
+        }
+        fn rotation(&self, _: &str) -> Result<Option<RotationRecord>, LedgerError> {
+            unreachable!()
+        }
+        fn save_rotation(&self, _: &RotationRecord) -> Result<(), LedgerError> {
+            unreachable!()
+        }
+        fn end_rotation(&self, _: &str, _: &str, _: UtcTime) -> Result<(), LedgerError> {
+            unreachable!()
+        }
+        fn verify(&self) -> Result<LedgerCheck, LedgerError> {
+            unreachable!()
+        }
+    }
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> UtcTime {
+            "2026-06-01".parse().unwrap()
+        }
+        fn now_nanos(&self) -> i128 {
+            0
+        }
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+        fn sleep(&self, _: Duration) {}
+    }
+
+    /// Each call gives another value.
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl Entropy for Counter {
+        fn fill(&self, bytes: &mut [u8]) {
+            let n = self.0.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+            bytes[8..16].copy_from_slice(&n.to_be_bytes());
+        }
+    }
+
+    #[derive(Default)]
+    struct Seen(Mutex<Vec<(String, Standing)>>);
+
+    impl Watch for Seen {
+        fn done(&self, devices: &[Done]) {
+            let told = devices
+                .iter()
+                .map(|done| (done.name.clone(), done.standing));
+            self.0.lock().unwrap().extend(told);
+        }
+        fn progress(&self, _: Tally) {}
+    }
+
+    /// A factory that survives its runs.
+    struct Bench {
+        content: Mutex<Content>,
+        records: Mutex<Vec<CertificateRecord>>,
+        entropy: Counter,
+        ca: Certificate,
+        signer: LocalSigner,
+        orders: Vec<Order>,
+        validity: Validity,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (key, public) = RingKeys::default().generate(KeyAlgorithm::EcP256).unwrap();
+            let validity = Validity {
+                not_before: Still.now().minus(Span::days(1)),
+                not_after: Still.now().plus(Span::days(9)),
+            };
+            let subject = Subject::common_name("CA");
+            let spec = DraftSpec {
+                subject: subject.clone(),
+                serial: [7; 16],
+                validity,
+                public_key: &public,
+                purpose: Purpose::Root { path_len: None },
+                alternative_names: Vec::new(),
+            };
+            let view = IssuerView::self_signed(&subject, &public).unwrap();
+            let draft = Draft::new(&spec, &view).unwrap();
+            let signer = LocalSigner::new(&key).unwrap();
+            let signature = signer.sign(draft.tbs()).unwrap();
+            let order = |n| Order {
+                device: format!("pump-{n}"),
+                subject: Subject::common_name(&format!("pump-{n}")),
+            };
+            Self {
+                content: Mutex::default(),
+                records: Mutex::default(),
+                entropy: Counter::default(),
+                ca: draft.seal(&signature).unwrap(),
+                signer,
+                orders: (0..DEVICES).map(order).collect(),
+                validity,
+            }
+        }
+
+        fn run(
+            &self,
+            fault: &Fault,
+            fail_if_exists: bool,
+            seen: &Seen,
+        ) -> Result<Tally, BatchError> {
+            let disk = MemoryDisk {
+                content: &self.content,
+                fault,
+            };
+            let mut ledger = MemoryLedger {
+                records: &self.records,
+                fault,
+                open: Cell::new(false),
+            };
+            let flow = DeviceBatch {
+                clock: &Still,
+                entropy: &self.entropy,
+                files: &disk,
+                folders: &disk,
+                keygen: &RingKeys::default(),
+                ledger: Mutex::new(&mut ledger),
+                threads: 2,
+            };
+            let request = Request {
+                orders: &self.orders,
+                out: Path::new("/out"),
+                validity: self.validity,
+                algorithm: KeyAlgorithm::EcP256,
+                issuer: Issuer {
+                    name: "ca",
+                    chain: std::slice::from_ref(&self.ca),
+                    signer: &self.signer,
+                },
+                batch: "b",
+                fail_if_exists,
+            };
+            flow.run(&request, seen)
+        }
+
+        /// Every device has one live identity, issued, whose folder is whole and its own.
+        fn check(&self) {
+            let records = self.records.lock().unwrap();
+            let live: Vec<_> = records.iter().filter(|record| record.live).collect();
+            assert_eq!(live.len(), DEVICES);
+            let quiet = Fault::default();
+            let disk = MemoryDisk {
+                content: &self.content,
+                fault: &quiet,
+            };
+            for record in live {
+                assert_eq!(record.state, CertificateState::Issued);
+                let folder = record.folder.as_ref().unwrap();
+                let leaf = saved(&disk, &RingKeys::default(), folder).unwrap();
+                assert_eq!(Some(leaf.der()), record.der.as_deref());
+                assert!(leaf.is_signed_by(&self.ca));
+            }
+            assert_eq!(
+                self.content.lock().unwrap().len(),
+                4 * DEVICES,
+                "something is left over"
+            );
+        }
+    }
+
+    #[test]
+    fn a_list_is_issued_once() {
+        let bench = Bench::new();
+        let (first, again) = (Seen::default(), Seen::default());
+        let tally = bench.run(&Fault::default(), true, &first).unwrap();
+        assert_eq!((tally.issued, tally.done()), (DEVICES, DEVICES));
+        bench.check();
+        let tally = bench.run(&Fault::default(), false, &again).unwrap();
+        assert_eq!((tally.issued, tally.skipped, tally.moved), (0, DEVICES, 0));
+        let told = |seen: Seen, standing| {
+            let mut all = seen.0.into_inner().unwrap();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all.dedup();
+            all.len() == DEVICES && all.iter().all(|(_, one)| *one == standing)
+        };
+        assert!(told(first, Standing::Issued) && told(again, Standing::Skipped));
+        let error = bench
+            .run(&Fault::default(), true, &Seen::default())
+            .unwrap_err();
+        assert_eq!(error.code(), "ledger.live");
+        bench
+            .content
+            .lock()
+            .unwrap()
+            .retain(|path, _| !path.starts_with("/out/pump-7"));
+        let tally = bench
+            .run(&Fault::default(), false, &Seen::default())
+            .unwrap();
+        assert_eq!(tally.moved, 1);
+    }
+
+    #[test]
+    fn a_strange_folder_stops_it_before_anything_is_issued() {
+        let bench = Bench::new();
+        let strange = PathBuf::from("/out/pump-69/notes");
+        bench.content.lock().unwrap().insert(strange, Vec::new());
+        let error = bench
+            .run(&Fault::default(), false, &Seen::default())
+            .unwrap_err();
+        assert_eq!((error.code(), error.kind()), ("file.exists", Kind::Refused));
+        assert!(bench.records.lock().unwrap().is_empty());
+    }
+
+    /// Whatever step fails, the same command again finishes, and nobody has two identities.
+    #[test]
+    fn after_any_failure_the_next_run_finishes() {
+        let counter = Fault::default();
+        Bench::new().run(&counter, false, &Seen::default()).unwrap();
+        let steps = counter.steps.into_inner();
+        // Every step at the edges, a sample of the hundreds of like ones in the middle.
+        let sampled = (0..steps).filter(|n| *n < 6 || steps - n < 40 || n % 53 == 0);
+        for at in sampled {
+            let bench = Bench::new();
+            let fault = Fault {
+                fails_at: Some(at),
+                ..Fault::default()
+            };
+            if let Err(error) = bench.run(&fault, false, &Seen::default()) {
+                assert_eq!(error.kind(), Kind::Unavailable, "step {at}: {error}");
+                assert!(error.hint().is_some());
+            }
+            let tally = bench
+                .run(&Fault::default(), false, &Seen::default())
+                .unwrap();
+            assert_eq!(tally.done(), DEVICES, "step {at}");
+            bench.check();
+        }
     }
 }

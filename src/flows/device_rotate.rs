@@ -106,7 +106,7 @@ impl DeviceRotate<'_> {
             let Some(reached) = step.leads_to() else {
                 break;
             };
-            record.step = reached.word().to_owned();
+            reached.word().clone_into(&mut record.step);
             record.updated = self.issue.clock.now();
             self.ledger().save_rotation(&record)?;
         }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::project::{Project, quiet, tool};
@@ -150,4 +152,99 @@ fn bad_lists_issue_nothing() {
     std::fs::write(project.path("list.csv"), "serial\nA\n").unwrap();
     let failed = project.fails(&["device", "batch", "list.csv"]);
     assert_eq!(failed, (5, "file.exists".to_owned()));
+}
+
+#[test]
+fn lists_are_read_from_csv_ndjson_and_stdin_and_streamed() {
+    let project = Project::with_ca();
+    let text = "serial,name,plant\r\n7,pump-1,\"Nord, Ost\"\r\n8,pump-2,Süd\r\n";
+    std::fs::write(project.path("a.csv"), text).unwrap();
+    let subject = "CN={name},serialNumber={serial},O={plant}";
+    let args = [
+        "--format",
+        "ndjson",
+        "device",
+        "batch",
+        "a.csv",
+        "--subject",
+        subject,
+    ];
+    let output = project.run(&args);
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<serde_json::Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(
+        (&lines[0]["name"], &lines[1]["standing"]),
+        (&"pump-1".into(), &"issued".into())
+    );
+    assert_eq!(lines[2]["issued"], 2);
+    let leaf = std::fs::read(project.path("devices/pump-1/device.crt.pem")).unwrap();
+    let leaf = nameplate::core::cert::Certificate::all_from_pem(&leaf)
+        .unwrap()
+        .swap_remove(0);
+    assert_eq!(
+        leaf.subject.to_string(),
+        r"CN=pump-1, serialNumber=7, O=Nord\, Ost"
+    );
+    assert_eq!(lines[0]["certificate_id"], leaf.id().as_str());
+
+    let text = "{\"name\":\"pump-3\",\"x\":null}\n{\"name\":\"pump-4\"}\n";
+    std::fs::write(project.path("b.ndjson"), text).unwrap();
+    assert_eq!(project.ok(&["device", "batch", "b.ndjson"])["issued"], 2);
+
+    let mut batch = project.command(&["--format", "json", "device", "batch", "-"]);
+    let mut child = batch
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"serial\npump-4\npump-5\n")
+        .unwrap();
+    let said: serde_json::Value =
+        serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!((&said["issued"], &said["skipped"]), (&1.into(), &1.into()));
+    assert_whole(&project, &project.path("devices"), 5);
+}
+
+#[test]
+fn a_wrong_row_is_named_with_line_and_column() {
+    let project = Project::with_ca();
+    let jitp = concat!(env!("CARGO_MANIFEST_DIR"), "/templates/jitp.json");
+    let cases: [(&[u8], &[&str], &[&str]); 5] = [
+        (
+            b"name\r\na\r\nb\r\na\r\n",
+            &[],
+            &["line 4", "`name`", "line 2"],
+        ),
+        (
+            b"name,serial\na,1\nb,1\n",
+            &[],
+            &["line 3", "`serial`", "line 2"],
+        ),
+        (b"name,x\n,1\n", &[], &["line 2", "`name`", "empty"]),
+        (b"name,x\na,b\xffc\n", &[], &["line 2", "`x`", "0xff", "2"]),
+        (
+            b"name\na\n",
+            &["--template-file", jitp],
+            &["line 2", "SerialNumber"],
+        ),
+    ];
+    for (bytes, more, expected) in cases {
+        std::fs::write(project.path("list.csv"), bytes).unwrap();
+        let output = project.run(&[&["device", "batch", "list.csv"], more].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        for part in expected {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    assert!(!project.path("devices").exists());
 }

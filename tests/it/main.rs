@@ -2,8 +2,9 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::too_many_lines,
     clippy::unwrap_used,
-    reason = "a test fails by panicking, its helpers too"
+    reason = "a test fails by panicking, its helpers too; tables of cases are long"
 )]
 
 mod batch;
@@ -11,10 +12,13 @@ mod ca;
 mod ca_interop;
 mod connect;
 mod device_lab;
+mod docs;
 mod issue;
 mod ledger;
 mod preflight;
 mod project;
+mod readme;
+mod register;
 mod rotate;
 mod rotate_faults;
 mod sandbox_mqtt;

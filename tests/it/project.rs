@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A temporary project folder with a passphrase file.
-pub struct Project {
+pub(crate) struct Project {
     folder: tempfile::TempDir,
 }
 
 impl Project {
     /// An initialised project without a CA.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let project = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -20,24 +20,24 @@ impl Project {
     }
 
     /// With the CA `factory`, a root.
-    pub fn with_ca() -> Self {
+    pub(crate) fn with_ca() -> Self {
         let project = Self::new();
         project.ok(&["ca", "create", "factory"]);
         project
     }
 
     /// A path inside.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The folder.
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.folder.path()
     }
 
     /// The program, ready to run in the project.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nameplate"));
         command
             .args(args)
@@ -49,13 +49,13 @@ impl Project {
     }
 
     /// Runs it.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     /// Runs it and expects success; the JSON it prints.
     #[track_caller]
-    pub fn ok(&self, args: &[&str]) -> serde_json::Value {
+    pub(crate) fn ok(&self, args: &[&str]) -> serde_json::Value {
         let args = [&["--format", "json"], args].concat();
         let output = self.run(&args);
         assert!(output.status.success(), "{args:?}: {output:?}");
@@ -64,7 +64,7 @@ impl Project {
 
     /// Runs it and expects failure: exit code and error code.
     #[track_caller]
-    pub fn fails(&self, args: &[&str]) -> (i32, String) {
+    pub(crate) fn fails(&self, args: &[&str]) -> (i32, String) {
         let args = [&["--format", "json"], args].concat();
         let output = self.run(&args);
         let last = output
@@ -80,13 +80,13 @@ impl Project {
 }
 
 /// What it prints is of no interest.
-pub fn quiet(command: &mut Command) -> &mut Command {
+pub(crate) fn quiet(command: &mut Command) -> &mut Command {
     command.stdout(Stdio::null()).stderr(Stdio::null())
 }
 
 /// Runs another program and expects success; its stdout.
 #[track_caller]
-pub fn tool(program: &str, args: &[&str], folder: &Path) -> String {
+pub(crate) fn tool(program: &str, args: &[&str], folder: &Path) -> String {
     let output = Command::new(program)
         .args(args)
         .current_dir(folder)

@@ -92,7 +92,7 @@ fn words(line: &str, values: &[&str]) -> Vec<String> {
 }
 
 /// `aws iot …`: the JSON that it prints.
-fn aws(url: &str, line: &str, values: &[&str]) -> Value {
+pub(crate) fn aws(url: &str, line: &str, values: &[&str]) -> Value {
     let output = command("aws", url)
         .args(["iot", "--output", "json"])
         .args(words(line, values))

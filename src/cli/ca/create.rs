@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::super::args_issue::{Ask, Curve, LifetimeArgs, PassphraseArgs, load_ca};
+use super::super::args_issue::{Ask, CaHandle, Curve, LifetimeArgs, PassphraseArgs, load_ca};
 use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
@@ -70,18 +70,7 @@ impl Args {
             .unwrap_or(&default_subject)
             .parse()?;
         let secret = self.secret(settings)?;
-        let parent_passphrase = match &self.parent_passphrase_file {
-            Some(path) => PassphraseArgs {
-                passphrase_file: Some(path.clone()),
-                passphrase_fd: None,
-            },
-            None => self.passphrase.clone(),
-        };
-        let parent = self
-            .parent
-            .as_ref()
-            .map(|name| load_ca(name, &parent_passphrase, (settings, &factory)))
-            .transpose()?;
+        let parent = self.load_parent(settings, &factory)?;
         let (span, path_len) = match parent {
             None => (Span::days(3_650), self.path_len.unwrap_or(1)),
             Some(_) => (Span::days(1_825), self.path_len.unwrap_or(0)),
@@ -116,6 +105,24 @@ impl Args {
             finished_earlier_run: created.finished,
             name: self.name,
         })
+    }
+
+    fn load_parent(
+        &self,
+        settings: &Settings,
+        factory: &Factory,
+    ) -> Result<Option<CaHandle>, Failure> {
+        let Some(name) = &self.parent else {
+            return Ok(None);
+        };
+        let passphrase = match &self.parent_passphrase_file {
+            Some(path) => PassphraseArgs {
+                passphrase_file: Some(path.clone()),
+                passphrase_fd: None,
+            },
+            None => self.passphrase.clone(),
+        };
+        load_ca(name, &passphrase, (settings, factory)).map(Some)
     }
 
     fn secret(

@@ -18,6 +18,7 @@ use crate::ports::cloud::CertificateMode;
 /// In DEFAULT mode this proves that the CA's key is yours, with a verification certificate made for
 /// the registration code. Run again, it changes nothing and says so; what differs is shown, and
 /// changed only with --yes.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// The CA's name

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::ValueEnum;
 
 use super::super::args_issue::{CaArgs, Curve, LifetimeArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
-use super::super::report::{self, Report};
+use super::super::report::{self, Output, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
 use crate::core::batch::{List, ListError, ListFormat, MAX_BYTES, Row, RowProblem};
@@ -19,20 +20,21 @@ use crate::core::ids::hex;
 use crate::core::pattern;
 use crate::core::time::Validity;
 use crate::explain::{Failure, Kind};
-use crate::flows::device_batch::{DeviceBatch, Order, Request, Tally};
+use crate::flows::device_batch::{Done, Order, Request, Tally, Watch};
 use crate::ports::{Clock, Entropy, FileError, Files};
 
 /// Issue identities for a whole list of devices
 ///
 /// Reads CSV (with a header line) or NDJSON, checks all of it, then writes one folder for each
 /// device. Killed at any moment, the same command goes on: each device gets exactly one identity.
+/// With --format ndjson each device is a line of its own, as it is done; the summary is the last.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// The list, CSV or NDJSON; `-` is stdin
     file: PathBuf,
     /// How the list is written [default: by the file's extension; csv for stdin]
     #[arg(long, value_enum, value_name = "FORMAT")]
-    format_in: Option<FormatIn>,
+    input: Option<Input>,
     /// The column that names the device [default: name, thing, thing_name or serial]
     #[arg(long, value_name = "COLUMN")]
     name_column: Option<String>,
@@ -65,7 +67,7 @@ pub(in crate::cli) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-enum FormatIn {
+enum Input {
     /// With a header line
     Csv,
     /// One JSON object a line
@@ -99,13 +101,13 @@ pub(super) struct Batched {
 }
 
 impl Args {
-    pub(super) fn run(self, settings: &Settings) -> Result<Batched, Failure> {
+    pub(super) fn run(self, settings: &Settings, output: Output) -> Result<Batched, Failure> {
         if self.if_exists == IfExists::Overwrite {
             let message = "keys are never overwritten, so --if-exists overwrite is refused";
             return Err(Failure::new(Kind::Refused, "file.exists", message)
                 .hint("replace an identity with `nameplate device rotate NAME`"));
         }
-        let factory = Factory::open(settings)?;
+        let mut factory = Factory::open(settings)?;
         let chosen = self.template.load(settings, &factory.files)?;
         if chosen.is_none() {
             report::note("note: no template is named, so the drafts are not checked against one");
@@ -129,27 +131,9 @@ impl Args {
             batch: &batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let flow = DeviceBatch {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            folders: &factory.folders,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-        };
-        let started = factory.clock.monotonic();
-        let mut progress = Progress::new(&factory.clock, orders.len());
-        let outcome = flow.run(&request, &mut |tally| progress.tell(tally));
-        progress.end();
-        let tally = outcome?;
-        let seconds = factory
-            .clock
-            .monotonic()
-            .saturating_sub(started)
-            .as_secs_f64();
+        let (tally, seconds) = timed(&mut factory, &request, output)?;
         Ok(Batched {
-            batch,
+            batch: request.batch.to_owned(),
             devices: orders.len(),
             tally,
             ca: ca.name.clone(),
@@ -180,7 +164,7 @@ impl Args {
             Failure { message, ..failure }
         };
         let list =
-            List::parse(&bytes, self.format_in(), self.name_column.as_deref()).map_err(named)?;
+            List::parse(&bytes, self.written(), self.name_column.as_deref()).map_err(named)?;
         self.known_placeholders(&list)?;
         let mut problems = Vec::new();
         let mut orders = Vec::with_capacity(list.rows.len());
@@ -235,10 +219,10 @@ impl Args {
         })
     }
 
-    fn format_in(&self) -> ListFormat {
+    fn written(&self) -> ListFormat {
         let extension = self.file.extension().and_then(|e| e.to_str());
-        match (self.format_in, extension) {
-            (Some(FormatIn::Ndjson), _) | (None, Some("ndjson" | "jsonl")) => ListFormat::Ndjson,
+        match (self.input, extension) {
+            (Some(Input::Ndjson), _) | (None, Some("ndjson" | "jsonl")) => ListFormat::Ndjson,
             _ => ListFormat::Csv,
         }
     }
@@ -264,6 +248,25 @@ impl Args {
     }
 }
 
+/// Runs the flow with progress on stderr; how far it got, and in how many seconds.
+fn timed(
+    factory: &mut Factory,
+    request: &Request<'_>,
+    output: Output,
+) -> Result<(Tally, f64), Failure> {
+    let flow = factory.batch();
+    let clock = flow.clock;
+    let started = clock.monotonic();
+    let watcher = Watcher {
+        progress: Mutex::new(Progress::new(clock, request.orders.len())),
+        output,
+    };
+    let outcome = flow.run(request, &watcher);
+    watcher.progress().end();
+    let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
+    Ok((outcome?, seconds))
+}
+
 fn batch_name(factory: &Factory) -> String {
     let mut random = [0; 4];
     factory.entropy.fill(&mut random);
@@ -279,9 +282,31 @@ fn rate(count: usize, seconds: f64) -> f64 {
     count as f64 / seconds.max(0.001)
 }
 
+/// Shows progress, and streams each device when the format is NDJSON.
+struct Watcher<'a> {
+    progress: Mutex<Progress<'a>>,
+    output: Output,
+}
+
+impl<'a> Watcher<'a> {
+    fn progress(&self) -> MutexGuard<'_, Progress<'a>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch for Watcher<'_> {
+    fn done(&self, devices: &[Done]) {
+        self.output.stream(devices);
+    }
+
+    fn progress(&self, tally: Tally) {
+        Watcher::progress(self).tell(tally);
+    }
+}
+
 /// A bar on a terminal, a line every few seconds elsewhere; both on stderr.
 struct Progress<'a> {
-    clock: &'a dyn Clock,
+    clock: &'a (dyn Clock + Sync),
     total: usize,
     started: Duration,
     last: Duration,
@@ -289,7 +314,7 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(clock: &'a dyn Clock, total: usize) -> Self {
+    fn new(clock: &'a (dyn Clock + Sync), total: usize) -> Self {
         let started = clock.monotonic();
         Self {
             clock,
@@ -313,11 +338,18 @@ impl<'a> Progress<'a> {
         self.last = now;
         let done = tally.done();
         let per_second = rate(tally.issued, now.saturating_sub(self.started).as_secs_f64());
-        let text = format!("{done} of {} devices, {per_second:.0} a second", self.total);
+        let left = if tally.issued > 0 {
+            let seconds = rate(self.total.saturating_sub(done), per_second);
+            format!(", {seconds:.0} s left")
+        } else {
+            String::new()
+        };
+        let total = self.total;
+        let text = format!("{done} of {total} devices, {per_second:.0} a second{left}");
         if self.terminal {
             let filled = done * 30 / self.total.max(1);
             let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));
-            let _ = write!(std::io::stderr(), "\r[{bar}] {text}");
+            let _ = write!(std::io::stderr(), "\r[{bar}] {text}  ");
         } else {
             report::note(text);
         }
@@ -338,6 +370,7 @@ impl fmt::Display for Batched {
             issued,
             finished,
             skipped,
+            moved,
         } = self.tally;
         writeln!(f, "{} devices: {issued} issued", self.devices)?;
         if finished > 0 {
@@ -350,6 +383,12 @@ impl fmt::Display for Batched {
             writeln!(
                 f,
                 "  {skipped} had an identity already and were left as they are"
+            )?;
+        }
+        if moved > 0 {
+            writeln!(
+                f,
+                "  {moved} of those have no key in the folder where it was put"
             )?;
         }
         let Validity {

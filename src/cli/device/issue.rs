@@ -1,10 +1,10 @@
 //! `device issue`
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::super::args_issue::{CaArgs, Curve, LifetimeArgs};
-use super::super::args_template::TemplateArgs;
+use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
@@ -14,7 +14,7 @@ use crate::core::pattern;
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_issue::{DeviceIssue, Request};
+use crate::flows::device_issue::{self, Request};
 use crate::ports::Clock;
 
 /// Make a device's key and a certificate signed by a CA
@@ -76,13 +76,7 @@ impl Args {
         let subject = pattern::fill(&self.subject, &|key| {
             (key == "name").then(|| self.name.as_str())
         })?;
-        let folder = match &self.out {
-            Some(folder) => folder.clone(),
-            None => settings.project()?.join("devices").join(self.name.as_str()),
-        };
-        let folder = std::path::absolute(&folder).map_err(|error| {
-            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
-        })?;
+        let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
         let request = Request {
             device: self.name.to_string(),
@@ -94,14 +88,26 @@ impl Args {
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
         };
-        let flow = DeviceIssue {
-            clock: &factory.clock,
-            entropy: &factory.entropy,
-            files: &factory.files,
-            keygen: &factory.keygen,
-            ledger: &factory.ledger,
+        let issued = factory.issue().run(&request)?;
+        Ok(self.report(&factory, (&ca.name, &folder), (issued, chosen)))
+    }
+
+    fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+        let folder = match &self.out {
+            Some(folder) => folder.clone(),
+            None => settings.project()?.join("devices").join(self.name.as_str()),
         };
-        let issued = flow.run(&request)?;
+        std::path::absolute(&folder).map_err(|error| {
+            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
+        })
+    }
+
+    fn report(
+        self,
+        factory: &Factory,
+        (ca, folder): (&str, &Path),
+        (issued, chosen): (device_issue::Issued, Option<Chosen>),
+    ) -> Issued {
         let leaf = &issued.certificate;
         let names = [
             bundle::KEY,
@@ -109,21 +115,21 @@ impl Args {
             bundle::CHAIN,
             bundle::CA_BUNDLE,
         ];
-        Ok(Issued {
+        Issued {
             id: leaf.id().clone(),
             serial: leaf.serial_hex(),
             subject: leaf.subject.clone(),
-            ca: ca.name.clone(),
+            ca: ca.to_owned(),
             not_before: leaf.validity.not_before,
             not_after: leaf.validity.not_after,
             files: names.iter().map(|name| shown(&folder.join(name))).collect(),
-            folder: shown(&folder),
+            folder: shown(folder),
             checked_against: chosen.map(|chosen| shown(&chosen.path)),
             finished_earlier_run: issued.finished,
             certificate_pem: leaf.to_pem(),
             now: factory.clock.now(),
             device: self.name,
-        })
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
-            Self::Batch(args) => output.finish(args.run(settings)),
+            Self::Batch(args) => output.finish(args.run(settings, output)),
             Self::Issue(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),
             Self::Revoke(args) => output.finish(args.run(settings)),

@@ -8,8 +8,7 @@ use super::super::identity::{EndpointArgs, positive};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
-use super::super::wire::sandbox::running_endpoint;
-use super::super::wire::target::{self, Reached, TargetReport};
+use super::super::wire::target::{self, Reached, TargetReport, running_endpoint};
 use super::super::wire_device::Machine;
 use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
@@ -17,7 +16,6 @@ use crate::core::ids::{CertificateId, ThingName};
 use crate::core::record::{CertificateRecord, IdentityPurpose};
 use crate::core::time::{Span, UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_issue::DeviceIssue;
 use crate::flows::device_rotate::{DeviceRotate, Request, Rotated};
 use crate::flows::identity;
 use crate::ports::Clock;
@@ -83,13 +81,7 @@ impl Args {
             &format!("rotate the certificate of `{}`", self.name),
         )?;
         let flow = DeviceRotate {
-            issue: DeviceIssue {
-                clock: &factory.clock,
-                entropy: &factory.entropy,
-                files: &factory.files,
-                keygen: &factory.keygen,
-                ledger: &factory.ledger,
-            },
+            issue: factory.issue(),
             plane: &*connected.plane,
             dial: &machine.dial,
             swap: &factory.swap,

@@ -8,7 +8,7 @@ use super::reset::state_folder;
 use super::start::write_places;
 use crate::cli::report::Report;
 use crate::cli::settings::Settings;
-use crate::core::ids::Place;
+use crate::core::ids::{Place, ThingName};
 use crate::explain::Failure;
 use crate::sandbox::folder::{find_running, last_failures};
 use crate::sandbox::logs::Record;
@@ -17,6 +17,8 @@ use crate::sandbox::server::{RunningInfo, ServerError, read_registry};
 
 /// How many refusals are shown.
 const REFUSALS: usize = 5;
+/// How many things the text names; the JSON names all.
+const THINGS: usize = 20;
 
 /// Show whether the sandbox runs, what is registered in it, and whom it refused last
 #[derive(clap::Args, Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Status {
     place: Place,
     /// Kind → status → how many; kinds without a status have `total` only.
     registered: BTreeMap<&'static str, BTreeMap<String, usize>>,
+    /// The names of all things, in order.
+    things: Vec<ThingName>,
     last_refusals: Vec<Record>,
 }
 
@@ -57,6 +61,7 @@ impl Args {
             running,
             place,
             registered: registry.as_ref().map(count).unwrap_or_default(),
+            things: registry.as_ref().map(thing_names).unwrap_or_default(),
             last_refusals: last_failures(&state, self.last),
             state,
         })
@@ -92,6 +97,10 @@ fn count(registry: &Registry) -> BTreeMap<&'static str, BTreeMap<String, usize>>
     all
 }
 
+fn thing_names(registry: &Registry) -> Vec<ThingName> {
+    registry.things().map(|thing| thing.name.clone()).collect()
+}
+
 /// The status of kinds that have none.
 const TOTAL: &str = "total";
 
@@ -111,6 +120,18 @@ impl fmt::Display for Status {
             None => writeln!(f, "the sandbox does not run")?,
         }
         writeln!(f, "  state          {}", self.state.display())?;
+        self.write_registered(f)?;
+        self.write_things(f)?;
+        if !self.last_refusals.is_empty() {
+            f.write_str("\nlast refusals")?;
+        }
+        let mut refusals = self.last_refusals.iter();
+        refusals.try_for_each(|record| write_refusal(f, record))
+    }
+}
+
+impl Status {
+    fn write_registered(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { account, region } = &self.place;
         write!(f, "registered in account {account}, {region}")?;
         if self.registered.is_empty() {
@@ -121,27 +142,36 @@ impl fmt::Display for Status {
                 TOTAL => count.to_string(),
                 status => format!("{count} {status}"),
             });
-            write!(
-                f,
-                "\n  {kind:<13}  {}",
-                counts.collect::<Vec<_>>().join(", ")
-            )?;
-        }
-        if !self.last_refusals.is_empty() {
-            f.write_str("\nlast refusals")?;
-        }
-        for record in &self.last_refusals {
-            let who = record
-                .client_id
-                .as_deref()
-                .or(record.device_certificate_id.as_deref());
-            let who = who.unwrap_or("unknown client");
-            let (event, reason) = (&record.event_type, record.reason.as_deref().unwrap_or(""));
-            write!(f, "\n  {} {event} {who}: {reason}", record.timestamp)?;
-            if let Some(details) = &record.details {
-                write!(f, "\n    {details}")?;
-            }
+            let counts = counts.collect::<Vec<_>>().join(", ");
+            write!(f, "\n  {kind:<13}  {counts}")?;
         }
         Ok(())
+    }
+
+    fn write_things(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.things.is_empty() {
+            f.write_str("\nthings")?;
+        }
+        for name in self.things.iter().take(THINGS) {
+            write!(f, "\n  {name}")?;
+        }
+        match self.things.len().saturating_sub(THINGS) {
+            0 => Ok(()),
+            more => write!(f, "\n  and {more} more"),
+        }
+    }
+}
+
+fn write_refusal(f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
+    let who = record
+        .client_id
+        .as_deref()
+        .or(record.device_certificate_id.as_deref());
+    let who = who.unwrap_or("unknown client");
+    let (event, reason) = (&record.event_type, record.reason.as_deref().unwrap_or(""));
+    write!(f, "\n  {} {event} {who}: {reason}", record.timestamp)?;
+    match &record.details {
+        Some(details) => write!(f, "\n    {details}"),
+        None => Ok(()),
     }
 }

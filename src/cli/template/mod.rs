@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use super::report::Output;
 use super::settings::Settings;
+use super::wire::factory::Factory;
 use crate::core::template::{MAX_CHARACTERS, TemplateKind};
-use crate::effects::files::Disk;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
 
@@ -68,7 +68,7 @@ fn read_text(path: &Path) -> Result<String, Failure> {
         read.map_err(|e| Failure::new(Kind::Input, "file.read", "cannot read stdin").because(e))?;
         bytes
     } else {
-        Disk.read(path, MAX_BYTES)?.to_vec()
+        Factory::disk().read(path, MAX_BYTES)?.to_vec()
     };
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

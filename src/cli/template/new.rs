@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::super::wire::factory::Factory;
 use crate::cli::args::Target;
 use crate::cli::report::Report;
 use crate::cli::settings::Settings;
@@ -10,7 +11,6 @@ use crate::cli::wire::target::connect;
 use crate::core::bundle::Secrecy;
 use crate::core::ids::{Place, PolicyName};
 use crate::core::template::{DEFAULT_POLICY_NAME, Shipped, shipped};
-use crate::effects::files::Disk;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
 
@@ -82,7 +82,7 @@ impl Args {
             written.body = Some(body);
         } else {
             refuse_existing(&[Some(&out), one.policy.and(policy_out.as_ref())])?;
-            Disk.write_new(&out, body.as_bytes(), Secrecy::Public)?;
+            Factory::disk().write_new(&out, body.as_bytes(), Secrecy::Public)?;
             written.file = Some(out);
         }
         written.policy_file = write_policy(one, &written.place, policy_out)?;
@@ -115,7 +115,11 @@ impl Args {
 
 /// Before the first file is written, so that a refusal leaves nothing.
 fn refuse_existing(paths: &[Option<&PathBuf>]) -> Result<(), Failure> {
-    match paths.iter().flatten().find(|path| Disk.exists(path)) {
+    match paths
+        .iter()
+        .flatten()
+        .find(|path| Factory::disk().exists(path))
+    {
         None => Ok(()),
         Some(path) => {
             let message = format!("`{}` already exists", path.display());
@@ -133,7 +137,7 @@ fn write_policy(
     let (Some(document), Some(path)) = (one.policy_for(place), path) else {
         return Ok(None);
     };
-    Disk.write_new(&path, document.as_bytes(), Secrecy::Public)?;
+    Factory::disk().write_new(&path, document.as_bytes(), Secrecy::Public)?;
     Ok(Some(path))
 }
 

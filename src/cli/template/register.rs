@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::super::wire::factory::Factory;
 use super::KindArg;
 use crate::cli::args::Target;
 use crate::cli::report::{Report, note};
@@ -12,7 +13,6 @@ use crate::core::bundle::Secrecy;
 use crate::core::diff::same_json;
 use crate::core::ids::{Place, PolicyName, TemplateName};
 use crate::core::template::{Template, TemplateKind};
-use crate::effects::files::Disk;
 use crate::explain::{Failure, Kind};
 use crate::flows::template_register::{
     Step, Wanted, apply, kind_of, missing_policies, plan, policies_named,
@@ -91,8 +91,8 @@ impl Args {
             apply(plane, &wanted, &steps)?;
         }
         if let Some((path, true)) = &copy {
-            Disk.create_dir(path.parent().unwrap_or(path))?;
-            Disk.replace(path, wanted.body.as_bytes(), Secrecy::Public)?;
+            Factory::disk().create_dir(path.parent().unwrap_or(path))?;
+            Factory::disk().replace(path, wanted.body.as_bytes(), Secrecy::Public)?;
         }
         Ok(Registered {
             target: target.clone(),
@@ -164,7 +164,7 @@ impl Args {
         let path = project
             .join("templates")
             .join(format!("{}.json", self.name));
-        if !Disk.exists(&path) {
+        if !Factory::disk().exists(&path) {
             return Ok(Some((path, true)));
         }
         let same = same_json(&super::read_text(&path)?, body);

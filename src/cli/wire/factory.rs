@@ -1,6 +1,7 @@
 //! The adapters behind everything that issues: disk, clock, randomness, keys and the ledger.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::super::settings::Settings;
 use crate::core::key::{KeyError, PrivateKey};
@@ -13,6 +14,8 @@ use crate::effects::ledger::sqlite::SqliteLedger;
 use crate::effects::passphrase::UserPassphrases;
 use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
+use crate::flows::device_batch::DeviceBatch;
+use crate::flows::device_issue::DeviceIssue;
 use crate::ports::{Passphrases, Signer};
 
 /// What issuing commands act through.
@@ -54,6 +57,32 @@ impl Factory {
 /// Where passphrases come from.
 pub(in crate::cli) fn passphrases() -> impl Passphrases {
     UserPassphrases
+}
+
+impl Factory {
+    /// Issues one identity.
+    pub(in crate::cli) fn issue(&self) -> DeviceIssue<'_> {
+        DeviceIssue {
+            clock: &self.clock,
+            entropy: &self.entropy,
+            files: &self.files,
+            keygen: &self.keygen,
+            ledger: &self.ledger,
+        }
+    }
+
+    /// Issues many identities, on every core.
+    pub(in crate::cli) fn batch(&mut self) -> DeviceBatch<'_> {
+        DeviceBatch {
+            clock: &self.clock,
+            entropy: &self.entropy,
+            files: &self.files,
+            folders: &self.folders,
+            keygen: &self.keygen,
+            ledger: Mutex::new(&mut self.ledger),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
 }
 
 /// A signer over a private key in this process.

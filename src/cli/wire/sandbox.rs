@@ -1,16 +1,13 @@
 //! The sandbox's adapters: the machine's clock (or one set to another time), its randomness.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::super::args::Target;
-use super::super::settings::Settings;
 use crate::core::ids::Place;
 use crate::core::time::UtcTime;
 use crate::effects::clock::{ShiftedClock, SystemClock};
 use crate::effects::entropy::OsEntropy;
 use crate::ports::{Clock, Entropy};
-use crate::sandbox::server::{ServerConfig, StatePlace, find_running};
+use crate::sandbox::server::{ServerConfig, StatePlace};
 
 /// A sandbox's configuration on this machine. With `at`, its clock starts at that time.
 pub(in crate::cli) fn config(state: StatePlace, place: Place, at: Option<UtcTime>) -> ServerConfig {
@@ -31,17 +28,4 @@ pub(in crate::cli) fn random_name() -> String {
 /// The machine's time now.
 pub(in crate::cli) fn now() -> UtcTime {
     SystemClock.now()
-}
-
-/// Where the project's running sandbox listens for MQTT (`host:port`), and the file of the CA that
-/// vouches for it; `None` when none runs or the target is another.
-pub(in crate::cli) fn running_endpoint(settings: &Settings) -> Option<(String, PathBuf)> {
-    if settings.target != Target::Sandbox {
-        return None;
-    }
-    let running = find_running(&settings.sandbox_state()?)?;
-    Some((
-        format!("{}:{}", running.mqtt_host?, running.mqtt_port?),
-        running.ca_file?,
-    ))
 }

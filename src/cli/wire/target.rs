@@ -2,6 +2,7 @@
 //! project's state, or else one that this process runs over that state for one command.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use crate::cli::args::Target;
 use crate::cli::settings::Settings;
@@ -9,7 +10,7 @@ use crate::core::ids::Place;
 use crate::effects::aws::{AwsAccess, AwsControlPlane};
 use crate::explain::{Failure, Kind};
 use crate::ports::cloud::ControlPlane;
-use crate::sandbox::server::{Running, RunningInfo, Server, StatePlace, find_running};
+use crate::sandbox::server::{Running, Server, StatePlace, find_running};
 
 /// A control plane, and what reports call it.
 pub(in crate::cli) struct Connected {
@@ -34,9 +35,6 @@ pub(in crate::cli) struct TargetReport {
     /// The control plane's URL, where it is not AWS's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) url: Option<String>,
-    /// What runs over the project's state.
-    #[serde(skip)]
-    pub(in crate::cli) running: Option<RunningInfo>,
 }
 
 /// How a control plane was reached.
@@ -105,7 +103,6 @@ fn connect_aws(settings: &Settings) -> Result<Connected, Failure> {
         },
         place: plane.place()?,
         url: settings.endpoint_url.clone(),
-        running: None,
     };
     let plane = Box::new(plane);
     Ok(Connected {
@@ -121,7 +118,7 @@ fn connect_url(settings: &Settings, url: &str) -> Result<Connected, Failure> {
         url,
         reached: Reached::EndpointUrl,
     };
-    sandbox.connect(None, None)
+    sandbox.connect(None)
 }
 
 /// The sandbox over the project's state: the one that runs, or one of our own.
@@ -134,23 +131,24 @@ fn connect_project(settings: &Settings) -> Result<Connected, Failure> {
     if let Some(info) = find_running(&state) {
         let sandbox = Sandbox {
             place: Place {
-                account: info.account.clone(),
-                region: info.region.clone(),
+                account: info.account,
+                region: info.region,
             },
-            url: &info.control_url.clone(),
+            url: &info.control_url,
             reached: Reached::Running,
         };
-        return sandbox.connect(Some(info), None);
+        return sandbox.connect(None);
     }
     let place = settings.sandbox_place()?;
     let config = super::sandbox::config(StatePlace::Durable(state), place.clone(), None);
     let server = Server::start(config)?;
+    let url = server.control_url().to_owned();
     let sandbox = Sandbox {
         place,
-        url: &server.control_url().to_owned(),
+        url: &url,
         reached: Reached::InProcess,
     };
-    sandbox.connect(None, Some(server))
+    sandbox.connect(Some(server))
 }
 
 struct Sandbox<'a> {
@@ -160,11 +158,7 @@ struct Sandbox<'a> {
 }
 
 impl Sandbox<'_> {
-    fn connect(
-        self,
-        running: Option<RunningInfo>,
-        server: Option<Running>,
-    ) -> Result<Connected, Failure> {
+    fn connect(self, server: Option<Running>) -> Result<Connected, Failure> {
         let Self {
             place,
             url,
@@ -181,7 +175,6 @@ impl Sandbox<'_> {
             reached,
             place,
             url: (!in_process).then(|| url.to_owned()),
-            running,
         };
         Ok(Connected {
             plane,
@@ -189,4 +182,17 @@ impl Sandbox<'_> {
             _server: server,
         })
     }
+}
+
+/// Where the project's running sandbox listens for MQTT (`host:port`), and the file of the CA that
+/// vouches for it; `None` when none runs or the target is another.
+pub(in crate::cli) fn running_endpoint(settings: &Settings) -> Option<(String, PathBuf)> {
+    if settings.target != Target::Sandbox {
+        return None;
+    }
+    let running = find_running(&settings.sandbox_state()?)?;
+    Some((
+        format!("{}:{}", running.mqtt_host?, running.mqtt_port?),
+        running.ca_file?,
+    ))
 }

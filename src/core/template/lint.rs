@@ -266,26 +266,7 @@ fn lint_certificate(
     path: &str,
     findings: &mut Vec<Finding>,
 ) {
-    let properties = format!("{path}.Properties");
-    let wanted = Value::Ref(format!("{CERTIFICATE_PREFIX}Id"));
-    let id_path = format!("{properties}.CertificateId");
-    match &certificate.id {
-        None => findings.push(
-            Finding::error("template.certificate-id", &id_path, "is missing")
-                .remedy("write {\"Ref\":\"AWS::IoT::Certificate::Id\"}"),
-        ),
-        Some(place) if kind == TemplateKind::Jitp && place.value != wanted => {
-            findings.push(
-                Finding::error(
-                    "template.certificate-id",
-                    &place.path,
-                    "is not the connecting certificate",
-                )
-                .remedy("write {\"Ref\":\"AWS::IoT::Certificate::Id\"}"),
-            );
-        }
-        Some(_) => {}
-    }
+    lint_certificate_id(certificate, kind, path, findings);
     for place in [&certificate.csr, &certificate.pem, &certificate.ca_pem]
         .into_iter()
         .flatten()
@@ -310,6 +291,34 @@ fn lint_certificate(
     {
         let message = format!("`{text}` is neither EXCLUSIVE_THING nor NON_EXCLUSIVE_THING");
         findings.push(Finding::error("template.property", &place.path, message));
+    }
+}
+
+fn lint_certificate_id(
+    certificate: &CertificateBody,
+    kind: TemplateKind,
+    path: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let properties = format!("{path}.Properties");
+    let wanted = Value::Ref(format!("{CERTIFICATE_PREFIX}Id"));
+    let id_path = format!("{properties}.CertificateId");
+    match &certificate.id {
+        None => findings.push(
+            Finding::error("template.certificate-id", &id_path, "is missing")
+                .remedy("write {\"Ref\":\"AWS::IoT::Certificate::Id\"}"),
+        ),
+        Some(place) if kind == TemplateKind::Jitp && place.value != wanted => {
+            findings.push(
+                Finding::error(
+                    "template.certificate-id",
+                    &place.path,
+                    "is not the connecting certificate",
+                )
+                .remedy("write {\"Ref\":\"AWS::IoT::Certificate::Id\"}"),
+            );
+        }
+        Some(_) => {}
     }
 }
 

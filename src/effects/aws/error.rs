@@ -114,7 +114,7 @@ fn chain<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> String {
 }
 
 fn has_credentials_error<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> bool {
-    sources(error).any(|cause| cause.is::<CredentialsError>())
+    sources(error).any(<dyn Error>::is::<CredentialsError>)
 }
 
 #[cfg(test)]
