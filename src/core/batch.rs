@@ -180,7 +180,7 @@ impl Lines<'_> {
         let ends = rest.iter().take_while(|b| matches!(b, b'\r' | b'\n'));
         let start = self.bytes.len() - rest.len() + ends.count();
         let passed = self.bytes.get(self.at..start).unwrap_or_default();
-        self.line += passed.iter().filter(|b| **b == b'\n').count() as u64;
+        self.line += passed.split(|b| *b == b'\n').skip(1).count() as u64;
         self.at = start;
         self.line
     }

@@ -680,6 +680,9 @@ mod tests {
     }
 
     impl Ledger for MemoryLedger<'_> {
+        fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+            Ok(Box::new(()))
+        }
         fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
             assert!(!self.open.replace(true));
             Ok(Box::new(()))

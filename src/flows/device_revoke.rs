@@ -6,7 +6,7 @@ use crate::core::record::CertificateState;
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
 use crate::ports::Clock;
-use crate::ports::cloud::{CloudError, ControlPlane};
+use crate::ports::cloud::{CloudError, CloudResult, ControlPlane};
 use crate::ports::ledger::{Filter, Ledger, LedgerError};
 
 /// What the flow may use.
@@ -31,49 +31,57 @@ pub struct RevokedCertificate {
 }
 
 impl DeviceRevoke<'_> {
-    /// Revokes every certificate of the device that could still connect. Doing it again changes
-    /// nothing.
+    /// Revokes every certificate that the device ever had, and ends a rotation that was under way.
+    /// Doing it again changes nothing.
     ///
     /// # Errors
     /// `revoke.none` when the device has no certificate, `ledger.*`, `cloud.*`.
     pub fn run(&self, device: &str, reason: &str) -> Result<Vec<RevokedCertificate>, RevokeError> {
+        // A rotation under way would attach and activate what is being revoked.
+        let _held = self.ledger.hold_rotations()?;
         let filter = Filter {
             device: Some(device.to_owned()),
             ..Filter::default()
         };
         let records = self.ledger.certificates(&filter)?;
-        let signed = records.into_iter().filter_map(|r| Some((r.id?, r.state)));
-        let mut revoked = Vec::new();
-        for (id, state) in signed {
-            let was_revoked_here = state == CertificateState::Revoked;
-            if !was_revoked_here {
-                let now = self.clock.now();
+        let signed: Vec<_> = records
+            .into_iter()
+            .filter_map(|record| Some((record.id?, record.state)))
+            .collect();
+        if signed.is_empty() {
+            return Err(RevokeError::None(device.to_owned()));
+        }
+        // All of them here, before the target can fail at one.
+        let now = self.clock.now();
+        for (id, state) in &signed {
+            if *state != CertificateState::Revoked {
                 self.ledger
-                    .set_state(&id, CertificateState::Revoked, reason, now)?;
+                    .set_state(id, CertificateState::Revoked, reason, now)?;
             }
-            let at_target = self
-                .plane
-                .describe_certificate(&id)
-                .map_err(RevokeError::Target)?;
-            if at_target
-                .as_ref()
-                .is_some_and(|view| view.status != CertificateStatus::Revoked)
-            {
-                self.plane
-                    .update_certificate(&id, CertificateStatus::Revoked)
-                    .map_err(RevokeError::Target)?;
-            }
-            revoked.push(RevokedCertificate {
-                id,
-                was_revoked_here,
-                at_target: at_target.is_some(),
-            });
         }
-        if revoked.is_empty() {
-            Err(RevokeError::None(device.to_owned()))
-        } else {
-            Ok(revoked)
+        self.ledger.end_rotation(device, "revoked", now)?;
+        signed
+            .into_iter()
+            .map(|(id, state)| {
+                Ok(RevokedCertificate {
+                    at_target: self.at_target(&id).map_err(RevokeError::Target)?,
+                    was_revoked_here: state == CertificateState::Revoked,
+                    id,
+                })
+            })
+            .collect()
+    }
+
+    /// Revokes it at the target, if that knows it.
+    fn at_target(&self, id: &CertificateId) -> CloudResult<bool> {
+        let Some(view) = self.plane.describe_certificate(id)? else {
+            return Ok(false);
+        };
+        if view.status != CertificateStatus::Revoked {
+            self.plane
+                .update_certificate(id, CertificateStatus::Revoked)?;
         }
+        Ok(true)
     }
 }
 

@@ -86,6 +86,8 @@ impl DeviceRotate<'_> {
         request: &Request<'_>,
         tell: &mut dyn FnMut(Step),
     ) -> Result<Rotated, RotateError> {
+        // Two that rotate one device would exchange its folders twice.
+        let _held = self.ledger().hold_rotations()?;
         let earlier = self.ledger().rotation(&request.device)?;
         let resumed = earlier.is_some();
         let mut record = match earlier {
@@ -170,7 +172,7 @@ impl DeviceRotate<'_> {
                 record.new = Some(self.issue_new(request, &record.old, old)?);
                 Ok(())
             }
-            Step::Register => self.register(request, &self.certificate(record.new.as_ref())?),
+            Step::Register => self.register(request, record),
             Step::Attach => self.attach(&record.old, &self.certificate(record.new.as_ref())?),
             Step::Prove => self.prove(request, &record.old, old),
             Step::Swap => self.swap(record, old),
@@ -185,15 +187,7 @@ impl DeviceRotate<'_> {
         old_id: &CertificateId,
         old: &CertificateRecord,
     ) -> Result<CertificateId, RotateError> {
-        let filter = Filter {
-            device: Some(request.device.clone()),
-            state: Some(CertificateState::Issued),
-            ..Filter::default()
-        };
-        let issued = self.ledger().certificates(&filter)?;
-        let successor = issued
-            .into_iter()
-            .find(|r| r.replaces.as_ref() == Some(old_id));
+        let successor = self.successor(&request.device, old_id)?;
         if let Some(id) = successor.and_then(|record| record.id) {
             return Ok(id);
         }
@@ -214,17 +208,27 @@ impl DeviceRotate<'_> {
         Ok(issued.certificate.id().clone())
     }
 
-    fn register(&self, request: &Request<'_>, new: &Certificate) -> Result<(), RotateError> {
+    fn register(&self, request: &Request<'_>, record: &RotationRecord) -> Result<(), RotateError> {
+        let new = self.certificate(record.new.as_ref())?;
         match self.plane.describe_certificate(new.id())? {
             Some(view) if view.status == CertificateStatus::Active => Ok(()),
+            // Somebody withdrew it on purpose.
+            Some(view) if view.status == CertificateStatus::Revoked => {
+                Err(RotateError::NotActive {
+                    device: record.device.clone(),
+                    status: Some(view.status),
+                })
+            }
             Some(_) => Ok(self
                 .plane
                 .update_certificate(new.id(), CertificateStatus::Active)?),
             None => {
                 let ca = request.issuer.certificate().map_err(IssueError::Issuer)?;
+                // An earlier run may have named another CA.
+                let issued_it = self.recorded(new.id())?.issuer == *ca.id();
                 self.plane.register_certificate(&CertificateRegistration {
                     certificate_pem: new.to_pem(),
-                    ca_pem: Some(ca.to_pem()),
+                    ca_pem: issued_it.then(|| ca.to_pem()),
                     status: CertificateStatus::Active,
                 })?;
                 Ok(())
@@ -307,8 +311,12 @@ impl DeviceRotate<'_> {
     }
 
     fn deactivate(&self, old: &CertificateId) -> Result<(), RotateError> {
-        self.plane
-            .update_certificate(old, CertificateStatus::Inactive)?;
+        // What was revoked or deleted there meanwhile stays so.
+        let at_target = self.plane.describe_certificate(old)?;
+        if at_target.is_some_and(|view| view.status == CertificateStatus::Active) {
+            self.plane
+                .update_certificate(old, CertificateStatus::Inactive)?;
+        }
         let detail = "replaced by its successor, which has connected";
         let now = self.issue.clock.now();
         Ok(self
@@ -323,12 +331,17 @@ impl DeviceRotate<'_> {
             .folder
             .clone()
             .ok_or_else(|| RotateError::NoFolder(old.device.clone()))?;
-        // After the swap the ledger says where the old files went, beside the device's folder.
-        let here = recorded.with_file_name(base_name(&recorded));
-        let beside = |suffix: &str| {
-            let name = here.file_name().unwrap_or_default().to_string_lossy();
-            here.with_file_name(format!("{name}{suffix}"))
+        let beside = |here: &Path, suffix: &str| {
+            let mut name = here.file_name().unwrap_or_default().to_owned();
+            name.push(suffix);
+            here.with_file_name(name)
         };
+        // After the swap the successor's folder is the device's, and the old one's another.
+        let successor = self.successor(&old.device, id)?.and_then(|new| new.folder);
+        let here = successor
+            .filter(|folder| *folder != beside(&recorded, ".next"))
+            .unwrap_or(recorded);
+        let beside = |suffix: &str| beside(&here, suffix);
         let plain = beside(".old");
         let taken = self.issue.files.exists(&plain) && self.leaf_in(&plain).as_ref() != Some(id);
         let kept = if taken {
@@ -341,6 +354,23 @@ impl DeviceRotate<'_> {
             old: kept,
             here,
         })
+    }
+
+    /// What was issued to replace `old`.
+    fn successor(
+        &self,
+        device: &str,
+        old: &CertificateId,
+    ) -> Result<Option<CertificateRecord>, LedgerError> {
+        let filter = Filter {
+            device: Some(device.to_owned()),
+            state: Some(CertificateState::Issued),
+            ..Filter::default()
+        };
+        let issued = self.ledger().certificates(&filter)?;
+        Ok(issued
+            .into_iter()
+            .find(|record| record.replaces.as_ref() == Some(old)))
     }
 
     fn leaf_in(&self, folder: &Path) -> Option<CertificateId> {
@@ -360,19 +390,6 @@ impl DeviceRotate<'_> {
         let der = self.recorded(id)?.der.ok_or(RotateError::NoSuccessor)?;
         Certificate::from_der(&der).map_err(|_| RotateError::NoSuccessor)
     }
-}
-
-/// The folder's own name without what a rotation adds.
-fn base_name(folder: &Path) -> String {
-    let name = folder
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let kept = |(_, id): &(&str, &str)| id.is_empty() || (id.len() == 13 && id.starts_with('-'));
-    name.rsplit_once(".old")
-        .filter(kept)
-        .map_or(name.clone(), |(base, _)| base.to_owned())
 }
 
 fn arn(place: &Place, id: &CertificateId) -> String {
@@ -474,9 +491,13 @@ impl Explain for RotateError {
             )),
             Self::NotActive { .. } => Some("only an ACTIVE certificate is rotated".into()),
             Self::UnknownStep(_) => Some("use the nameplate that began it".into()),
-            Self::Prove(e) => e.hint().or_else(|| {
-                Some("mend the cause, then run the same command: it goes on from here".into())
-            }),
+            Self::Prove(e) => {
+                let again = "mend the cause, then run the same command: it goes on from here";
+                Some(
+                    e.hint()
+                        .map_or(again.into(), |hint| format!("{hint}; {again}")),
+                )
+            }
             other => other.inner().and_then(Explain::hint),
         }
     }

@@ -42,6 +42,13 @@ pub trait Ledger {
     /// `ledger.held` when another process holds it.
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError>;
 
+    /// Keeps every other process out that rotates or revokes, until the answer is dropped (or this
+    /// process dies). Issuing goes on beside it.
+    ///
+    /// # Errors
+    /// `ledger.held` when another process holds it.
+    fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError>;
+
     /// Adds a CA; the same CA again changes nothing.
     ///
     /// # Errors
@@ -145,6 +152,9 @@ pub enum LedgerError {
     /// Another process issues.
     #[error("another nameplate process is issuing with the ledger `{0}`")]
     Held(PathBuf),
+    /// Another process rotates or revokes.
+    #[error("another nameplate process is rotating or revoking with the ledger `{0}`")]
+    HeldRotations(PathBuf),
     /// One live identity for each device and purpose.
     #[error("device `{device}` already has a live {purpose} identity")]
     Live {
@@ -180,7 +190,9 @@ pub enum LedgerError {
 impl Explain for LedgerError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Database { retry: true, .. } | Self::Held(_) => Kind::Unavailable,
+            Self::Database { retry: true, .. } | Self::Held(_) | Self::HeldRotations(_) => {
+                Kind::Unavailable
+            }
             Self::Database { .. } | Self::Schema { .. } | Self::Unknown(_) => Kind::Input,
             Self::Live { .. } | Self::NameTaken(_) => Kind::Refused,
             Self::NoIntent(_) | Self::Serial(_) => Kind::Bug,
@@ -189,7 +201,7 @@ impl Explain for LedgerError {
     fn code(&self) -> &'static str {
         match self {
             Self::Database { .. } => "ledger.database",
-            Self::Held(_) => "ledger.held",
+            Self::Held(_) | Self::HeldRotations(_) => "ledger.held",
             Self::Live { .. } => "ledger.live",
             Self::NameTaken(_) => "ledger.name-taken",
             Self::NoIntent(_) => "ledger.no-intent",
@@ -203,7 +215,9 @@ impl Explain for LedgerError {
             Self::Database { retry: true, .. } => {
                 Some("run the same command again; make room first if the disk is full".into())
             }
-            Self::Held(_) => Some("wait until it is done, then run this again".into()),
+            Self::Held(_) | Self::HeldRotations(_) => {
+                Some("wait until it is done, then run this again".into())
+            }
             Self::Live { device, .. } => Some(format!(
                 "see it with `nameplate device show {device}`; \
                  replace it with `nameplate device rotate {device}`"

@@ -19,5 +19,7 @@ mod preflight;
 mod project;
 mod readme;
 mod register;
+mod rotate;
+mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;

@@ -8,14 +8,14 @@ use super::super::identity::{EndpointArgs, positive};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
-use super::super::wire::target::{self, TargetReport, running_endpoint};
+use super::super::wire::target::{self, Reached, TargetReport, running_endpoint};
 use super::super::wire_device::Machine;
 use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::{CertificateId, ThingName};
 use crate::core::record::{CertificateRecord, IdentityPurpose};
 use crate::core::time::{Span, UtcTime, Validity};
-use crate::explain::{Explain, Failure, Kind};
+use crate::explain::{Failure, Kind};
 use crate::flows::device_rotate::{DeviceRotate, Request, Rotated};
 use crate::flows::identity;
 use crate::ports::Clock;
@@ -68,13 +68,14 @@ impl Args {
         let factory = Factory::open(settings)?;
         let machine = Machine::default();
         let timeout = positive("--timeout", &self.timeout)?;
-        let (endpoint, server_roots) = self.where_to_prove(settings, &machine)?;
         let current = self.current(&factory)?;
-        let lifetime = self
-            .lifetime
-            .lifetime(settings, span_of(&current, settings)?)?;
-        let ca = self.ca_of(&current, &factory)?.load(settings, &factory)?;
         let connected = target::connect(settings)?;
+        if connected.target.reached == Reached::InProcess {
+            return Err(not_running());
+        }
+        let (endpoint, server_roots) = self.where_to_prove(settings, &machine)?;
+        let lifetime = self.lifetime.lifetime(settings, span_of(&current))?;
+        let ca = self.ca_of(&current, &factory)?.load(settings, &factory)?;
         connected.target.confirm(
             self.yes,
             &format!("rotate the certificate of `{}`", self.name),
@@ -113,6 +114,7 @@ impl Args {
         let named = self.endpoint.endpoint(settings)?;
         if let (None, Some((text, ca_file))) = (&named, running_endpoint(settings)) {
             let endpoint = Endpoint::parse(&text, Endpoint::MQTT_PORT)?;
+            let ca_file = self.endpoint.server_ca(settings).unwrap_or(ca_file);
             return Ok((endpoint, identity::certificates(files, &ca_file)?));
         }
         Ok((
@@ -153,20 +155,20 @@ impl Args {
     }
 }
 
+/// A new identity is proved by connecting, and nothing listens in a sandbox of one command.
+fn not_running() -> Failure {
+    let message = "no sandbox is running, so a new identity could not be proved; nothing was done";
+    Failure::new(Kind::Unavailable, "rotate.not-running", message)
+        .hint("start it with `nameplate sandbox serve`, then run the same command")
+}
+
 /// As long as the old certificate, without the part that lay in the past when it was made.
-fn span_of(old: &CertificateRecord, settings: &Settings) -> Result<Span, Failure> {
-    let backdate: Span = match &settings.file.issue.backdate {
-        Some(text) => text.parse().map_err(|e: crate::core::time::TimeError| {
-            Failure::new(Kind::Input, e.code(), format!("issue.backdate: {e}"))
-        })?,
-        None => Span::seconds(3_600),
-    };
-    let whole = old
-        .validity
-        .not_after
-        .since(old.validity.not_before)
-        .as_seconds();
-    Ok(Span::seconds((whole - backdate.as_seconds()).max(1)))
+fn span_of(old: &CertificateRecord) -> Span {
+    let Validity {
+        not_before,
+        not_after,
+    } = old.validity;
+    not_after.since(not_before.max(old.created))
 }
 
 impl RotateReport {

@@ -215,6 +215,33 @@ impl SqliteLedger {
             self.failed(error)
         }
     }
+
+    /// Locks the file beside the database whose name ends in `suffix`.
+    fn lock(
+        &self,
+        suffix: &str,
+        held: fn(PathBuf) -> LedgerError,
+    ) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        let failed = |e: std::io::Error| LedgerError::Database {
+            path: self.path.clone(),
+            why: format!("its lock file: {e}"),
+            retry: e.kind() == std::io::ErrorKind::StorageFull,
+        };
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.with_file_name(name))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(held(self.path.clone())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
 }
 
 /// Whether trying again later may help.
@@ -232,25 +259,11 @@ fn is_passing(error: &rusqlite::Error) -> bool {
 
 impl Ledger for SqliteLedger {
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(".lock");
-        let failed = |e: std::io::Error| LedgerError::Database {
-            path: self.path.clone(),
-            why: format!("its lock file: {e}"),
-            retry: e.kind() == std::io::ErrorKind::StorageFull,
-        };
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.with_file_name(name))
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(LedgerError::Held(self.path.clone())),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
-        }
+        self.lock(".lock", LedgerError::Held)
+    }
+
+    fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        self.lock(".rotations.lock", LedgerError::HeldRotations)
     }
 
     fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
