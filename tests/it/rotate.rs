@@ -195,7 +195,7 @@ fn a_rotated_device_connects_with_its_new_identity_only() {
     assert_eq!(lab.policies(&second), lab.policies(&first));
     assert_eq!(lab.policies(&second), ["nameplate-device"]);
     assert!(lab.principals("p1").contains(&lab.arn(&second)));
-    assert_eq!(lab.live("p1"), [second.clone()]);
+    assert_eq!(lab.live("p1"), std::slice::from_ref(&second));
 
     lab.project.ok(&["device", "rotate", "p1"]);
     assert_eq!(lab.leaf("p1.old"), first);
@@ -338,7 +338,7 @@ fn a_rotation_killed_at_any_moment_is_finished_by_the_same_command() {
         lab.project.ok(&["device", "rotate", "p1"]);
         let after = lab.leaf("p1");
         assert!(after != before, "kill {n}, finished: {finished}");
-        assert_eq!(lab.live("p1"), [after.clone()], "kill {n}");
+        assert_eq!(lab.live("p1"), std::slice::from_ref(&after), "kill {n}");
         assert!(lab.connects("p1", "10s"), "kill {n}");
         assert_eq!(lab.active(), [after], "kill {n}");
         assert!(!lab.project.path("devices/p1.next").exists(), "kill {n}");
