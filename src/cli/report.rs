@@ -90,6 +90,10 @@ impl Output {
 
     /// Prints items one a line, when the format is NDJSON. A reader that is gone is met again, and
     /// told of, when the result itself is printed.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's batches stream")
+    )]
     pub(super) fn stream<T: Serialize>(self, items: &[T]) {
         if self.format != Format::Ndjson {
             return;
