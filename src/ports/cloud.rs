@@ -1,6 +1,6 @@
 //! The control plane of AWS IoT Core, or of the sandbox: what flows may ask of it, in plain types.
 //! Every call is one operation of the API (a list call follows its pages to the end). A describe
-//! call answers `None` for what is not there; everything else that is refused is a [`CloudError`].
+//! call answers `None` for what is not there; everything else that is refused is a `CloudError`.
 
 use std::fmt;
 
