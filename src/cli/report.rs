@@ -166,3 +166,14 @@ pub(super) fn usage(error: &clap::Error) -> ExitCode {
 pub(super) fn note(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
 }
+
+/// `1 CA`, `2 CAs`.
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(dead_code, reason = "only the operator's reports count")
+)]
+pub(super) fn count(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{ending}")
+}

@@ -162,6 +162,12 @@ fn csv_values(
     values
 }
 
+fn told(problems: &[RowProblem], line: u64, column: &str) -> bool {
+    problems
+        .iter()
+        .any(|one| one.line == line && one.column.as_deref() == Some(column))
+}
+
 /// Counts lines up to the records of a CSV. The reader's own count is taken before it has passed
 /// the line feed of a CRLF and any blank lines, so it can lag behind.
 struct Lines<'a> {
@@ -263,6 +269,8 @@ fn checked(raw: Raw, name_column: &str, problems: &mut Vec<RowProblem>) -> List 
         let name = name_at.and_then(|at| values.get(at)?.as_deref());
         match name.unwrap_or_default().parse::<ThingName>() {
             Ok(name) => rows.push(Row { line, name, values }),
+            // A name that could not be read was told of when it was read.
+            Err(_) if name.is_none() && told(problems, line, name_column) => {}
             Err(_) if name.is_none_or(str::is_empty) => {
                 problems.push(RowProblem::new(
                     line,
@@ -392,6 +400,15 @@ mod tests {
         let list = List::parse(json, ListFormat::Ndjson, None).unwrap();
         assert_eq!(list.value(&list.rows[0], "n"), Some("7"));
         assert_eq!(list.value(&list.rows[1], "n"), None);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_read_is_one_slip() {
+        let found = slips(b"serial\nB\xff\n", ListFormat::Csv);
+        assert_eq!(
+            found,
+            ["line 2, column `serial`: byte 0xff at position 2 is not UTF-8"]
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::report::Report;
+use super::super::report::{Report, count};
 use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
 use crate::core::record::LedgerCheck;
@@ -49,8 +49,11 @@ impl fmt::Display for Verified {
         }
         write!(
             f,
-            "the ledger is whole: {} events, {} certificates, {} CAs\nhead {}",
-            check.events, check.certificates, check.authorities, check.head
+            "the ledger is whole: {}, {}, {}\nhead {}",
+            count(check.events, "event"),
+            count(check.certificates, "certificate"),
+            count(check.authorities, "CA"),
+            check.head
         )
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::KindArg;
-use crate::cli::report::Report;
+use crate::cli::report::{Report, count};
 use crate::cli::settings::Settings;
 use crate::core::finding::{Finding, Severity};
 use crate::core::template::{Template, TemplateKind};
@@ -66,7 +66,13 @@ impl fmt::Display for Linted {
         let file = self.file.display();
         match (self.errors, others) {
             (0, 0) => write!(f, "{file}: no findings ({kind})"),
-            (errors, others) => write!(f, "{file}: {errors} errors, {others} others ({kind})"),
+            (errors, others) => {
+                let (errors, others) = (
+                    count(errors as u64, "error"),
+                    count(others as u64, "other finding"),
+                );
+                write!(f, "{file}: {errors}, {others} ({kind})")
+            }
         }
     }
 }
