@@ -49,6 +49,9 @@ pub mod preflight;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
+/// Why a certificate is revoked.
+#[cfg(feature = "operator")]
+pub mod revocation;
 /// A rotation, step by step.
 #[cfg(feature = "operator")]
 pub mod rotation;
