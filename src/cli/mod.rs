@@ -8,7 +8,6 @@ mod args_template;
 #[cfg(feature = "operator")]
 mod ca;
 mod connect;
-#[cfg(feature = "operator")]
 mod device;
 mod identity;
 #[cfg(feature = "operator")]
@@ -51,7 +50,6 @@ enum Command {
     #[command(subcommand)]
     Ca(ca::Command),
     Connect(connect::Args),
-    #[cfg(feature = "operator")]
     #[command(subcommand)]
     Device(device::Command),
     #[cfg(feature = "operator")]
@@ -84,7 +82,6 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Ca(command) => command.run(&settings, output),
         Command::Connect(args) => output.finish(args.run(&settings)),
-        #[cfg(feature = "operator")]
         Command::Device(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]
         Command::Init(args) => output.finish(args.run(&settings)),

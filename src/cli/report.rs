@@ -19,6 +19,11 @@ pub(super) trait Report: Display + Serialize {
     fn exit_code(&self) -> u8 {
         0
     }
+
+    /// Whether the exit code alone is wanted.
+    fn silent(&self) -> bool {
+        false
+    }
 }
 
 /// Where and how to print.
@@ -73,7 +78,7 @@ impl Output {
                 }
             }
         };
-        if text.is_empty() {
+        if text.is_empty() || value.silent() {
             return ExitCode::from(value.exit_code());
         }
         let mut out = anstream::stdout().lock();
@@ -168,10 +173,6 @@ pub(super) fn note(text: impl Display) {
 }
 
 /// `1 CA`, `2 CAs`.
-#[cfg_attr(
-    not(feature = "operator"),
-    allow(dead_code, reason = "only the operator's reports count")
-)]
 pub(super) fn count(number: impl Into<u64>, noun: &str) -> String {
     let number = number.into();
     let ending = if number == 1 { "" } else { "s" };

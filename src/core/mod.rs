@@ -49,6 +49,8 @@ pub mod preflight;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
+/// Whether a certificate is due for renewal.
+pub mod renewal;
 /// A rotation, step by step.
 #[cfg(feature = "operator")]
 pub mod rotation;

@@ -3,6 +3,8 @@
 /// The control plane through the AWS SDK.
 #[cfg(feature = "operator")]
 pub mod aws;
+/// Looking around on the disk.
+pub mod browse;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
 /// TCP, and TLS by rustls with ring.

@@ -31,6 +31,8 @@ pub mod init;
 /// A CA that is ready to sign.
 #[cfg(feature = "operator")]
 pub mod issuer;
+/// Which certificates to ask whether they are due.
+pub mod needs_renewal;
 /// Gathers what the checks before the first connect need.
 pub mod preflight;
 /// Registering a template and its policy at the target.

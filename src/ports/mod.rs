@@ -1,5 +1,6 @@
 //! What flows may ask of the world, one small trait each.
 
+mod browse;
 mod clock;
 /// The control plane of AWS IoT Core, or of the sandbox.
 #[cfg(feature = "operator")]
@@ -20,6 +21,7 @@ mod passphrase;
 mod swap;
 mod time_source;
 
+pub use browse::Browse;
 pub use clock::Clock;
 pub use dial::{Channel, Dial, DialError, Identity, Received, ServerSeen, Step, Target};
 pub use entropy::Entropy;

@@ -15,6 +15,7 @@ mod device_lab;
 mod docs;
 mod issue;
 mod ledger;
+mod needs_renewal;
 mod preflight;
 mod project;
 mod readme;
