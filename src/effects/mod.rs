@@ -33,3 +33,6 @@ pub mod sntp;
 /// Folders that change places.
 #[cfg(feature = "operator")]
 pub mod swap;
+/// Removing files by name.
+#[cfg(feature = "operator")]
+pub mod tidy;

@@ -35,6 +35,9 @@ pub mod issuer;
 pub mod needs_renewal;
 /// Gathers what the checks before the first connect need.
 pub mod preflight;
+/// Take away what has expired.
+#[cfg(feature = "operator")]
+pub mod sweep;
 /// Registering a template and its policy at the target.
 #[cfg(feature = "operator")]
 pub mod template_register;

@@ -19,6 +19,8 @@ pub mod ledger;
 mod passphrase;
 #[cfg(feature = "operator")]
 mod swap;
+#[cfg(feature = "operator")]
+mod tidy;
 mod time_source;
 
 pub use browse::Browse;
@@ -31,4 +33,6 @@ pub use keys::{Keygen, SignError, Signer};
 pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphrases};
 #[cfg(feature = "operator")]
 pub use swap::Swap;
+#[cfg(feature = "operator")]
+pub use tidy::Tidy;
 pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};
