@@ -111,7 +111,7 @@ mod tests {
     use crate::effects::keys::{LocalSigner, RingKeys};
     use crate::ports::{Keygen, Signer};
 
-    fn spec<'a>(serial: [u8; 16], subject: Subject, public_key: &'a PublicKey) -> DraftSpec<'a> {
+    fn spec(serial: [u8; 16], subject: Subject, public_key: &PublicKey) -> DraftSpec<'_> {
         DraftSpec {
             subject,
             serial,

@@ -26,7 +26,11 @@ pub(super) fn pem(authority: &Authority, leaf: &Leaf<'_>) -> Vec<File> {
     vec![
         file(KEY, Secrecy::Private, leaf.key.to_pem().as_bytes().to_vec()),
         file(CHAIN, Secrecy::Public, chain.into_bytes()),
-        file(CA_BUNDLE, Secrecy::Public, authority.all.clone().into_bytes()),
+        file(
+            CA_BUNDLE,
+            Secrecy::Public,
+            authority.all.clone().into_bytes(),
+        ),
         file(CERTIFICATE, Secrecy::Public, certificate.into_bytes()),
     ]
 }
@@ -35,7 +39,11 @@ pub(super) fn pem(authority: &Authority, leaf: &Leaf<'_>) -> Vec<File> {
 pub(super) fn der(authority: &Authority, leaf: &Leaf<'_>) -> Vec<File> {
     let issuer = authority.chain.first().cloned().unwrap_or_default();
     vec![
-        file("device.key.der", Secrecy::Private, leaf.key.pkcs8().to_vec()),
+        file(
+            "device.key.der",
+            Secrecy::Private,
+            leaf.key.pkcs8().to_vec(),
+        ),
         file("ca.der", Secrecy::Public, issuer),
         file("device.crt.der", Secrecy::Public, leaf.der.to_vec()),
     ]

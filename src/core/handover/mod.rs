@@ -92,7 +92,9 @@ impl Authority {
     ) -> Result<Vec<File>, HandoverError> {
         match shape {
             Shape::EspNvsCsv => Ok(vec![files::esp_nvs_csv(self, leaf)]),
-            Shape::P12 => files::p12(self, leaf, password.unwrap_or_default()).map(|file| vec![file]),
+            Shape::P12 => {
+                files::p12(self, leaf, password.unwrap_or_default()).map(|file| vec![file])
+            }
             Shape::Der => Ok(files::der(self, leaf)),
             Shape::CHeader => Ok(vec![files::c_header(self, leaf)]),
             Shape::Dir | Shape::Tar | Shape::TarZst | Shape::Ndjson => Ok(files::pem(self, leaf)),
@@ -116,7 +118,10 @@ pub const STREAM_BYTES: usize = 8 << 10;
 ///
 /// # Errors
 /// `output.zstd`.
-pub fn framed(shape: Shape, block: zeroize::Zeroizing<Vec<u8>>) -> Result<zeroize::Zeroizing<Vec<u8>>, HandoverError> {
+pub fn framed(
+    shape: Shape,
+    block: zeroize::Zeroizing<Vec<u8>>,
+) -> Result<zeroize::Zeroizing<Vec<u8>>, HandoverError> {
     if shape != Shape::TarZst {
         return Ok(block);
     }

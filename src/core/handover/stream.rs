@@ -28,7 +28,11 @@ pub(super) fn tar(authority: &Authority, leaf: &Leaf<'_>, block: &mut Vec<u8>) {
     let files: [(&str, Secrecy, [&str; 2]); 4] = [
         (KEY, Secrecy::Private, [&key, ""]),
         (CERTIFICATE, Secrecy::Public, [&certificate, ""]),
-        (CHAIN, Secrecy::Public, [&certificate, &authority.below_root]),
+        (
+            CHAIN,
+            Secrecy::Public,
+            [&certificate, &authority.below_root],
+        ),
         (CA_BUNDLE, Secrecy::Public, [&authority.all, ""]),
     ];
     for (name, secrecy, [front, back]) in files {
