@@ -30,6 +30,9 @@ pub mod passphrase;
 pub mod release;
 /// Time servers over UDP.
 pub mod sntp;
+/// Lists from files and stdin; files that grow.
+#[cfg(feature = "operator")]
+pub mod streams;
 /// Folders that change places.
 #[cfg(feature = "operator")]
 pub mod swap;

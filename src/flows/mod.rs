@@ -14,6 +14,9 @@ pub mod connect;
 /// `device batch`.
 #[cfg(feature = "operator")]
 pub mod device_batch;
+/// `device export`.
+#[cfg(feature = "operator")]
+pub mod device_export;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;

@@ -17,6 +17,9 @@ mod keys;
 pub mod ledger;
 #[cfg(feature = "operator")]
 mod passphrase;
+/// Lists that are read more than once, and files that only grow.
+#[cfg(feature = "operator")]
+pub mod streams;
 #[cfg(feature = "operator")]
 mod swap;
 #[cfg(feature = "operator")]

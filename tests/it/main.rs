@@ -8,6 +8,7 @@
 )]
 
 mod batch;
+mod batch_outputs;
 mod ca;
 mod ca_interop;
 mod connect;
