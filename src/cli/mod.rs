@@ -20,6 +20,8 @@ mod report;
 mod sandbox;
 mod settings;
 #[cfg(feature = "operator")]
+mod sweep;
+#[cfg(feature = "operator")]
 mod template;
 mod version;
 mod wire;
@@ -62,6 +64,8 @@ enum Command {
     #[command(subcommand)]
     Sandbox(sandbox::Command),
     #[cfg(feature = "operator")]
+    Sweep(sweep::Args),
+    #[cfg(feature = "operator")]
     #[command(subcommand)]
     Template(template::Command),
     Version(version::Args),
@@ -90,6 +94,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Preflight(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Sweep(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Template(command) => command.run(&settings, output),
         Command::Version(args) => output.finish(args.run(&settings)),

@@ -93,6 +93,27 @@ impl Output {
         }
     }
 
+    /// Whether the result is printed for people.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(
+            dead_code,
+            reason = "only the operator's commands write data to stdout"
+        )
+    )]
+    pub(super) fn is_text(self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Whether [`Output::stream`] prints anything.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's batches stream")
+    )]
+    pub(super) fn streams(self) -> bool {
+        self.format == Format::Ndjson
+    }
+
     /// Prints items one a line, when the format is NDJSON. A reader that is gone is met again, and
     /// told of, when the result itself is printed.
     #[cfg_attr(

@@ -30,6 +30,9 @@ pub mod finding;
 /// Whether a draft will pass its provisioning template.
 #[cfg(feature = "sandbox")]
 pub mod fit;
+/// The shapes in which an identity is handed over.
+#[cfg(feature = "operator")]
+pub mod handover;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
 /// May a certificate connect, must it be provisioned first, or is it refused?

@@ -35,6 +35,8 @@ pub enum CertificateState {
     Deactivated,
     /// Withdrawn by its issuer.
     Revoked,
+    /// Expired, and removed from this machine and from the target.
+    Swept,
 }
 
 macro_rules! words {
@@ -70,6 +72,7 @@ words!(CertificateState {
     Superseded = "superseded",
     Deactivated = "deactivated",
     Revoked = "revoked",
+    Swept = "swept",
 });
 
 /// A certificate by its issuer and serial number: known before it is signed.

@@ -30,6 +30,12 @@ pub mod passphrase;
 pub mod release;
 /// Time servers over UDP.
 pub mod sntp;
+/// Lists from files and stdin; files that grow.
+#[cfg(feature = "operator")]
+pub mod streams;
 /// Folders that change places.
 #[cfg(feature = "operator")]
 pub mod swap;
+/// Removing files by name.
+#[cfg(feature = "operator")]
+pub mod tidy;

@@ -17,8 +17,13 @@ mod keys;
 pub mod ledger;
 #[cfg(feature = "operator")]
 mod passphrase;
+/// Lists that are read more than once, and files that only grow.
+#[cfg(feature = "operator")]
+pub mod streams;
 #[cfg(feature = "operator")]
 mod swap;
+#[cfg(feature = "operator")]
+mod tidy;
 mod time_source;
 
 pub use browse::Browse;
@@ -31,4 +36,6 @@ pub use keys::{Keygen, SignError, Signer};
 pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphrases};
 #[cfg(feature = "operator")]
 pub use swap::Swap;
+#[cfg(feature = "operator")]
+pub use tidy::Tidy;
 pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};

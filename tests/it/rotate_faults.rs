@@ -370,6 +370,8 @@ impl ControlPlane for Plane {
         policy_versions(&PolicyName) -> Vec<PolicyVersion>;
         delete_policy_version(&PolicyName, &str) -> ();
         detach_policy(&PolicyName, &str) -> ();
+        delete_certificate(&CertificateId) -> ();
+        delete_thing(&ThingName) -> ();
         certificates_by_ca(&CertificateId) -> Vec<CertificateSummary>;
         describe_thing(&ThingName) -> Option<ThingView>;
         list_things() -> Vec<ThingView>;

@@ -3,6 +3,10 @@
 #[cfg(feature = "operator")]
 mod batch;
 #[cfg(feature = "operator")]
+mod export;
+#[cfg(feature = "operator")]
+mod handover;
+#[cfg(feature = "operator")]
 mod issue;
 #[cfg(feature = "operator")]
 mod list;
@@ -12,6 +16,8 @@ mod names;
 #[path = "no_names.rs"]
 mod names;
 mod needs_renewal;
+#[cfg(feature = "operator")]
+mod progress;
 #[cfg(feature = "operator")]
 mod revoke;
 #[cfg(feature = "operator")]
@@ -32,6 +38,8 @@ pub(super) enum Command {
     #[cfg(feature = "operator")]
     Batch(batch::Args),
     #[cfg(feature = "operator")]
+    Export(export::Args),
+    #[cfg(feature = "operator")]
     Issue(issue::Args),
     #[cfg(feature = "operator")]
     List(list::Args),
@@ -49,6 +57,8 @@ impl Command {
         match self {
             #[cfg(feature = "operator")]
             Self::Batch(args) => output.finish(args.run(settings, output)),
+            #[cfg(feature = "operator")]
+            Self::Export(args) => output.finish(args.run(settings, output)),
             #[cfg(feature = "operator")]
             Self::Issue(args) => output.finish(args.run(settings)),
             #[cfg(feature = "operator")]
