@@ -60,12 +60,11 @@ pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     der.push(tag);
     let bytes = length.to_be_bytes();
     let significant = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-    match length {
-        0..=0x7f => der.push(bytes[bytes.len() - 1]),
-        _ => {
-            der.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
-            der.extend_from_slice(significant);
-        }
+    if length > 0x7f {
+        der.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
+        der.extend_from_slice(significant);
+    } else {
+        der.push(bytes[bytes.len() - 1]);
     }
     for part in parts {
         der.extend_from_slice(part);
