@@ -8,7 +8,6 @@ mod args_template;
 #[cfg(feature = "operator")]
 mod ca;
 mod connect;
-#[cfg(feature = "operator")]
 mod device;
 mod identity;
 #[cfg(feature = "operator")]
@@ -20,6 +19,8 @@ mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod settings;
+#[cfg(feature = "operator")]
+mod sweep;
 #[cfg(feature = "operator")]
 mod template;
 mod version;
@@ -51,7 +52,6 @@ enum Command {
     #[command(subcommand)]
     Ca(ca::Command),
     Connect(connect::Args),
-    #[cfg(feature = "operator")]
     #[command(subcommand)]
     Device(device::Command),
     #[cfg(feature = "operator")]
@@ -63,6 +63,8 @@ enum Command {
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
     Sandbox(sandbox::Command),
+    #[cfg(feature = "operator")]
+    Sweep(sweep::Args),
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Template(template::Command),
@@ -84,7 +86,6 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Ca(command) => command.run(&settings, output),
         Command::Connect(args) => output.finish(args.run(&settings)),
-        #[cfg(feature = "operator")]
         Command::Device(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]
         Command::Init(args) => output.finish(args.run(&settings)),
@@ -93,6 +94,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Preflight(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Sweep(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Template(command) => command.run(&settings, output),
         Command::Version(args) => output.finish(args.run(&settings)),

@@ -19,6 +19,11 @@ pub(super) trait Report: Display + Serialize {
     fn exit_code(&self) -> u8 {
         0
     }
+
+    /// Whether the exit code alone is wanted.
+    fn silent(&self) -> bool {
+        false
+    }
 }
 
 /// Where and how to print.
@@ -73,7 +78,7 @@ impl Output {
                 }
             }
         };
-        if text.is_empty() {
+        if text.is_empty() || value.silent() {
             return ExitCode::from(value.exit_code());
         }
         let mut out = anstream::stdout().lock();
@@ -86,6 +91,27 @@ impl Output {
             )),
             Ok(()) => ExitCode::from(value.exit_code()),
         }
+    }
+
+    /// Whether the result is printed for people.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(
+            dead_code,
+            reason = "only the operator's commands write data to stdout"
+        )
+    )]
+    pub(super) fn is_text(self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Whether [`Output::stream`] prints anything.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's batches stream")
+    )]
+    pub(super) fn streams(self) -> bool {
+        self.format == Format::Ndjson
     }
 
     /// Prints items one a line, when the format is NDJSON. A reader that is gone is met again, and
@@ -168,10 +194,6 @@ pub(super) fn note(text: impl Display) {
 }
 
 /// `1 CA`, `2 CAs`.
-#[cfg_attr(
-    not(feature = "operator"),
-    allow(dead_code, reason = "only the operator's reports count")
-)]
 pub(super) fn count(number: impl Into<u64>, noun: &str) -> String {
     let number = number.into();
     let ending = if number == 1 { "" } else { "s" };

@@ -5,6 +5,9 @@
 //! into one) and guesses a key's algorithm. A chain breaks when the issuer's bytes differ from the
 //! CA's subject by one bit (RFC 5280 §7.1), so they are copied, and checked again after sealing.
 
+/// Many certificates that differ only in serial number, subject and key.
+pub mod stamp;
+
 use std::net::IpAddr;
 use std::sync::Mutex;
 

@@ -11,6 +11,12 @@ pub mod bundle;
 pub mod cert;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
+/// Certificate revocation lists.
+#[cfg(feature = "operator")]
+pub mod crl;
+/// DER, as far as no crate gives us the bytes themselves.
+#[cfg(feature = "operator")]
+pub mod der;
 /// What differs between two JSON texts.
 #[cfg(feature = "operator")]
 pub mod diff;
@@ -24,6 +30,9 @@ pub mod finding;
 /// Whether a draft will pass its provisioning template.
 #[cfg(feature = "sandbox")]
 pub mod fit;
+/// The shapes in which an identity is handed over.
+#[cfg(feature = "operator")]
+pub mod handover;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
 /// May a certificate connect, must it be provisioned first, or is it refused?
@@ -49,7 +58,9 @@ pub mod preflight;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
-/// Why a certificate is revoked.
+/// Whether a certificate is due for renewal.
+pub mod renewal;
+/// Why a certificate was revoked.
 #[cfg(feature = "operator")]
 pub mod revocation;
 /// A rotation, step by step.
@@ -57,6 +68,9 @@ pub mod revocation;
 pub mod rotation;
 /// Whether a TLS server is the one it should be.
 pub mod server;
+/// Whether a key made the signature on a certificate or CRL.
+#[cfg(feature = "operator")]
+pub mod signature;
 /// SNTP: asking time servers, and believing only what their answers prove.
 pub mod sntp;
 /// The status of a registered certificate.

@@ -44,27 +44,27 @@ pub fn parse(text: &[u8]) -> Result<Vec<Block>, PemError> {
 /// One block with 64-character lines and a closing newline.
 pub fn encode(label: &str, der: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let symbol = |n: u32, shift: u32| char::from(ALPHABET[(n >> shift & 63) as usize]);
     let mut text = String::with_capacity(der.len() * 4 / 3 + der.len() / 48 + 2 * label.len() + 40);
     text.push_str("-----BEGIN ");
     text.push_str(label);
     text.push_str("-----\n");
     for line in der.chunks(48) {
-        for group in line.chunks(3) {
-            let bytes = [
-                group[0],
-                *group.get(1).unwrap_or(&0),
-                *group.get(2).unwrap_or(&0),
-            ];
-            let n = u32::from_be_bytes([0, bytes[0], bytes[1], bytes[2]]);
-            for place in 0..4_usize {
-                let index = (n >> (18 - 6 * place)) & 63;
-                let symbol = ALPHABET[index as usize];
-                text.push(if place <= group.len() {
-                    char::from(symbol)
-                } else {
-                    '='
-                });
+        let (whole, rest) = line.as_chunks::<3>();
+        for [a, b, c] in whole {
+            let n = u32::from_be_bytes([0, *a, *b, *c]);
+            text.extend([symbol(n, 18), symbol(n, 12), symbol(n, 6), symbol(n, 0)]);
+        }
+        match rest {
+            [a] => {
+                let n = u32::from_be_bytes([0, *a, 0, 0]);
+                text.extend([symbol(n, 18), symbol(n, 12), '=', '=']);
             }
+            [a, b] => {
+                let n = u32::from_be_bytes([0, *a, *b, 0]);
+                text.extend([symbol(n, 18), symbol(n, 12), symbol(n, 6), '=']);
+            }
+            _ => {}
         }
         text.push('\n');
     }

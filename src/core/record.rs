@@ -36,9 +36,10 @@ pub enum CertificateState {
     Deactivated,
     /// Withdrawn by its issuer.
     Revoked,
+    /// Expired, and removed from this machine and from the target.
+    Swept,
 }
 
-/// Words that stand for an enum's variants, in the ledger and in JSON.
 macro_rules! words {
     ($name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
         impl $name {
@@ -61,8 +62,6 @@ macro_rules! words {
     };
 }
 
-pub(crate) use words;
-
 words!(IdentityPurpose {
     Operational = "operational",
     Claim = "claim",
@@ -74,6 +73,7 @@ words!(CertificateState {
     Superseded = "superseded",
     Deactivated = "deactivated",
     Revoked = "revoked",
+    Swept = "swept",
 });
 
 /// A certificate by its issuer and serial number: known before it is signed.

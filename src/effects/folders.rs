@@ -1,5 +1,6 @@
 //! Identity folders in bulk: plain writes, then one syncfs(2) for all of them.
 
+use std::any::Any;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -44,6 +45,22 @@ impl Folders for BulkDisk {
                 .map_err(failed(&path))?;
         }
         Ok(())
+    }
+
+    fn occupy(&self, place: &Path, leftovers: &Path) -> Result<Box<dyn Any>, FileError> {
+        let open = fs::File::open(place).map_err(failed(place))?;
+        if open.try_lock().is_ok() {
+            self.remove(leftovers)?;
+        }
+        // A file system without locks leaves nothing to wait for.
+        match open.lock_shared() {
+            Err(error) if error.kind() != ErrorKind::Unsupported => Err(failed(place)(error)),
+            _ => Ok(Box::new(open)),
+        }
+    }
+
+    fn remove_empty(&self, folder: &Path) {
+        let _ = fs::remove_dir(folder);
     }
 
     fn sync(&self, place: &Path) -> Result<(), FileError> {

@@ -3,6 +3,8 @@
 /// The control plane through the AWS SDK.
 #[cfg(feature = "operator")]
 pub mod aws;
+/// Looking around on the disk.
+pub mod browse;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
 /// TCP, and TLS by rustls with ring.
@@ -28,6 +30,12 @@ pub mod passphrase;
 pub mod release;
 /// Time servers over UDP.
 pub mod sntp;
+/// Lists from files and stdin; files that grow.
+#[cfg(feature = "operator")]
+pub mod streams;
 /// Folders that change places.
 #[cfg(feature = "operator")]
 pub mod swap;
+/// Removing files by name.
+#[cfg(feature = "operator")]
+pub mod tidy;

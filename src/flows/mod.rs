@@ -14,6 +14,9 @@ pub mod connect;
 /// `device batch`.
 #[cfg(feature = "operator")]
 pub mod device_batch;
+/// `device export`.
+#[cfg(feature = "operator")]
+pub mod device_export;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;
@@ -31,8 +34,13 @@ pub mod init;
 /// A CA that is ready to sign.
 #[cfg(feature = "operator")]
 pub mod issuer;
+/// Which certificates to ask whether they are due.
+pub mod needs_renewal;
 /// Gathers what the checks before the first connect need.
 pub mod preflight;
+/// Take away what has expired.
+#[cfg(feature = "operator")]
+pub mod sweep;
 /// Registering a template and its policy at the target.
 #[cfg(feature = "operator")]
 pub mod template_register;

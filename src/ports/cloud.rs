@@ -68,6 +68,8 @@ pub trait ControlPlane {
     fn describe_certificate(&self, id: &CertificateId) -> CloudResult<Option<CertificateView>>;
     /// `UpdateCertificate`; idempotent.
     fn update_certificate(&self, id: &CertificateId, to: CertificateStatus) -> CloudResult<()>;
+    /// `DeleteCertificate`: it must be inactive or revoked, and attached to nothing.
+    fn delete_certificate(&self, id: &CertificateId) -> CloudResult<()>;
     /// `ListCertificatesByCA`.
     fn certificates_by_ca(&self, ca: &CertificateId) -> CloudResult<Vec<CertificateSummary>>;
 
@@ -75,6 +77,8 @@ pub trait ControlPlane {
     fn describe_thing(&self, name: &ThingName) -> CloudResult<Option<ThingView>>;
     /// `ListThings`.
     fn list_things(&self) -> CloudResult<Vec<ThingView>>;
+    /// `DeleteThing`: no certificate may be attached; fine if it is not there.
+    fn delete_thing(&self, name: &ThingName) -> CloudResult<()>;
     /// `AttachThingPrincipal`; fine if it is attached already.
     fn attach_thing(&self, thing: &AttachedThing, certificate_arn: &str) -> CloudResult<()>;
     /// `DetachThingPrincipal`.

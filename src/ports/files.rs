@@ -44,6 +44,9 @@ pub trait Files {
 /// A file that could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
+    /// In use.
+    #[error("another process is writing `{0}`")]
+    Busy(PathBuf),
     /// Would overwrite.
     #[error("`{0}` already exists")]
     Exists(PathBuf),
@@ -81,6 +84,7 @@ pub enum FileError {
 impl Explain for FileError {
     fn kind(&self) -> Kind {
         match self {
+            Self::Busy(_) => Kind::Unavailable,
             Self::Exists(_) => Kind::Refused,
             Self::Write { source, .. } if is_full(source) => Kind::Unavailable,
             _ => Kind::Input,
@@ -88,6 +92,7 @@ impl Explain for FileError {
     }
     fn code(&self) -> &'static str {
         match self {
+            Self::Busy(_) => "file.busy",
             Self::Exists(_) => "file.exists",
             Self::Missing(_) => "file.missing",
             Self::Read { .. } => "file.read",
@@ -98,6 +103,7 @@ impl Explain for FileError {
     }
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Busy(_) => Some("wait until it is done, or name another output".into()),
             Self::Exists(_) => {
                 Some("move it away, or choose another place; keys are never overwritten".into())
             }

@@ -1,5 +1,6 @@
 //! Many small folders written fast and made durable together.
 
+use std::any::Any;
 use std::path::Path;
 
 use super::FileError;
@@ -12,6 +13,13 @@ pub trait Folders: Sync {
     /// # Errors
     /// `file.write`, `file.disk-full`.
     fn write(&self, folder: &Path, files: &[File]) -> Result<(), FileError>;
+
+    /// Keeps `place` in use until the answer is dropped, beside other processes that use it. What
+    /// is in `leftovers` is removed when nobody else does: its makers are dead.
+    ///
+    /// # Errors
+    /// `file.write`.
+    fn occupy(&self, place: &Path, leftovers: &Path) -> Result<Box<dyn Any>, FileError>;
 
     /// Makes everything written to the file system of `place` durable.
     ///
@@ -30,6 +38,9 @@ pub trait Folders: Sync {
     /// # Errors
     /// `file.exists`, `file.write`.
     fn place(&self, from: &Path, to: &Path) -> Result<(), FileError>;
+
+    /// Removes a folder if it is empty.
+    fn remove_empty(&self, folder: &Path);
 
     /// Removes a folder and all in it; fine if it is not there.
     ///

@@ -61,8 +61,6 @@ pub enum Claim {
 /// How much of a batch's output is whole and in the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Checkpoint {
-    /// The batch's name.
-    pub batch: String,
     /// The output's path.
     pub output: String,
     /// What stands before this offset is vouched for.
@@ -118,11 +116,11 @@ pub trait Ledger {
         now: UtcTime,
     ) -> Result<(), LedgerError>;
 
-    /// How far this output of a batch is vouched for.
+    /// How far this output of a batch is vouched for; `None` when nothing was said of it.
     ///
     /// # Errors
     /// `ledger.database`.
-    fn checkpoint(&self, batch: &str, output: &str) -> Result<Option<Checkpoint>, LedgerError>;
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError>;
 
     /// Adds a CA; the same CA again changes nothing.
     ///
@@ -132,13 +130,6 @@ pub trait Ledger {
 
     /// Every CA, by name.
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError>;
-
-    /// Writes down what is about to be signed.
-    ///
-    /// # Errors
-    /// `ledger.live` when the device has a live identity for this purpose, `ledger.serial` when
-    /// the serial number was used by this CA before. Nothing is written then.
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError>;
 
     /// Turns intents into issued certificates.
     ///

@@ -1,5 +1,6 @@
 //! What flows may ask of the world, one small trait each.
 
+mod browse;
 mod clock;
 /// The control plane of AWS IoT Core, or of the sandbox.
 #[cfg(feature = "operator")]
@@ -16,10 +17,16 @@ mod keys;
 pub mod ledger;
 #[cfg(feature = "operator")]
 mod passphrase;
+/// Lists that are read more than once, and files that only grow.
+#[cfg(feature = "operator")]
+pub mod streams;
 #[cfg(feature = "operator")]
 mod swap;
+#[cfg(feature = "operator")]
+mod tidy;
 mod time_source;
 
+pub use browse::Browse;
 pub use clock::Clock;
 pub use dial::{Channel, Dial, DialError, Identity, Received, ServerSeen, Step, Target};
 pub use entropy::Entropy;
@@ -29,4 +36,6 @@ pub use keys::{Keygen, SignError, Signer};
 pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphrases};
 #[cfg(feature = "operator")]
 pub use swap::Swap;
+#[cfg(feature = "operator")]
+pub use tidy::Tidy;
 pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};

@@ -8,13 +8,16 @@
 )]
 
 mod batch;
+mod batch_outputs;
 mod ca;
 mod ca_interop;
 mod connect;
 mod device_lab;
 mod docs;
+mod fault_issue;
 mod issue;
 mod ledger;
+mod needs_renewal;
 mod preflight;
 mod project;
 mod readme;
@@ -23,3 +26,4 @@ mod rotate;
 mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;
+mod sweep;

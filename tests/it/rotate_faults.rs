@@ -185,17 +185,14 @@ impl Ledger for FaultyLedger<'_> {
     ) -> Result<(), LedgerError> {
         self.guard(|| self.inner.confirm_block(run, all, mark, now))
     }
-    fn checkpoint(&self, batch: &str, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
-        self.inner.checkpoint(batch, output)
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
+        self.inner.checkpoint(output)
     }
     fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
         self.inner.add_authority(authority)
     }
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
         self.inner.authorities()
-    }
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
-        self.guard(|| self.inner.intend(intents, now))
     }
     fn confirm(&self, all: &[Confirmation], now: UtcTime) -> Result<(), LedgerError> {
         self.guard(|| self.inner.confirm(all, now))
@@ -393,6 +390,8 @@ impl ControlPlane for Plane {
         policy_versions(&PolicyName) -> Vec<PolicyVersion>;
         delete_policy_version(&PolicyName, &str) -> ();
         detach_policy(&PolicyName, &str) -> ();
+        delete_certificate(&CertificateId) -> ();
+        delete_thing(&ThingName) -> ();
         certificates_by_ca(&CertificateId) -> Vec<CertificateSummary>;
         describe_thing(&ThingName) -> Option<ThingView>;
         list_things() -> Vec<ThingView>;

@@ -1,32 +1,32 @@
 //! `device batch`
 
-use std::collections::HashSet;
 use std::fmt;
-use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::super::args_issue::{CaArgs, Curve, LifetimeArgs};
+use super::super::args_issue::{CaArgs, CaHandle, Curve, LifetimeArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Output, Report};
 use super::super::settings::Settings;
-use super::super::wire::factory::{Factory, shown};
-use crate::core::batch::{List, ListError, ListFormat, MAX_BYTES, Row, RowProblem};
+use super::super::wire::factory::{Factory, shown, threads};
+use super::handover::HandoverArgs;
+use super::progress::{Watcher, rate};
+use crate::core::batch::{Columns, ListError, ListFormat, Row, RowProblem, Rows};
 use crate::core::fit;
 use crate::core::ids::hex;
 use crate::core::pattern;
 use crate::core::time::Validity;
 use crate::explain::{Failure, Kind};
-use crate::flows::device_batch::{Done, Order, Request, Tally, Watch};
-use crate::ports::{Clock, Entropy, FileError, Files};
+use crate::flows::device_batch::{BatchError, ListCheck, Order, Request, Tally};
+use crate::ports::streams::{Source, Streams};
+use crate::ports::{Clock, Entropy};
 
 /// Issue identities for a whole list of devices
 ///
 /// Reads CSV (with a header line) or NDJSON, checks all of it, then writes one folder for each
-/// device. Killed at any moment, the same command goes on: each device gets exactly one identity.
+/// device, or all of them into one stream. Killed at any moment, the same command goes on: each
+/// device gets exactly one identity. Many processes may work on one list or one ledger.
 /// With --format ndjson each device is a line of its own, as it is done; the summary is the last.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
@@ -46,13 +46,20 @@ pub(in crate::cli) struct Args {
         hide_default_value = true
     )]
     subject: String,
-    /// The folder that gets one folder for each device [default: devices in the project]
-    #[arg(long, short, value_name = "DIR")]
+    /// Where identities go: a folder, or the stream's file; `-` is stdout [default: devices in the
+    /// project, with the shape's extension]
+    #[arg(long, short, value_name = "PATH")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    handover: HandoverArgs,
+    /// Write down what was issued, signed by the CA [default: PATH.manifest.ndjson beside a stream]
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
     /// What to do with a device that has a live identity
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = IfExists::Skip)]
     if_exists: IfExists,
-    /// The batch's name in the ledger [default: the time and a random number]
+    /// The batch's name in the ledger [default: the stream's or manifest's file name; else the time
+    /// and a random number]
     #[arg(long, value_name = "NAME")]
     batch: Option<String>,
     /// Curve of the new keys
@@ -88,130 +95,227 @@ enum IfExists {
 #[derive(serde::Serialize)]
 pub(super) struct Batched {
     batch: String,
-    devices: usize,
+    devices: u64,
     #[serde(flatten)]
     tally: Tally,
     ca: String,
     #[serde(flatten)]
     validity: Validity,
-    folder: PathBuf,
+    #[serde(rename = "folder")]
+    out: PathBuf,
+    manifest: Option<PathBuf>,
+    #[serde(skip)]
+    to_stdout: bool,
     checked_against: Option<PathBuf>,
     seconds: f64,
     devices_per_second: f64,
 }
 
+/// Where it goes, and what it is called in the ledger.
+struct Places {
+    out: PathBuf,
+    manifest: Option<PathBuf>,
+    batch: String,
+}
+
 impl Args {
     pub(super) fn run(self, settings: &Settings, output: Output) -> Result<Batched, Failure> {
-        if self.if_exists == IfExists::Overwrite {
-            let message = "keys are never overwritten, so --if-exists overwrite is refused";
-            return Err(Failure::new(Kind::Refused, "file.exists", message)
-                .hint("replace an identity with `nameplate device rotate NAME`"));
-        }
         let mut factory = Factory::open(settings)?;
+        let to_stdout = self.out.as_deref() == Some(Path::new("-"));
+        self.handover.check(to_stdout, output)?;
+        let chosen = self.chosen(settings, &factory)?;
+        let source = factory.streams.source(&self.file)?;
+        let rows = || self.rows(&*source);
+        let order = |row: &Row| self.order(row, chosen.as_ref());
+        let total = self.checked(ListCheck {
+            rows: &rows,
+            order: &order,
+            threads: threads(),
+        })?;
+        let places = self.places(settings, &factory)?;
+        let ca = self.ca.load(settings, &factory)?;
+        let validity = self.validity(settings, (&factory, &ca))?;
+        let password = self.handover.password(&factory.files)?;
+        let request = Request {
+            rows: &rows,
+            order: &order,
+            total,
+            out: &places.out,
+            shape: self.handover.shape(),
+            password: password.as_ref().map(|text| &text[..]),
+            manifest: places.manifest.as_deref(),
+            validity,
+            algorithm: self.curve.into(),
+            issuer: ca.issuer(),
+            batch: &places.batch,
+            fail_if_exists: self.if_exists == IfExists::Fail,
+        };
+        let (tally, seconds) = timed(&mut factory, &request, output)?;
+        let batched = Batched {
+            batch: places.batch,
+            devices: total,
+            tally,
+            ca: ca.name,
+            validity,
+            out: shown(&places.out),
+            manifest: places.manifest.as_deref().map(shown),
+            to_stdout,
+            checked_against: chosen.map(|chosen| shown(&chosen.path)),
+            seconds,
+            devices_per_second: rate(tally.issued, seconds),
+        };
+        if to_stdout {
+            report::note(batched.text());
+        }
+        Ok(batched)
+    }
+
+    fn places(&self, settings: &Settings, factory: &Factory) -> Result<Places, Failure> {
+        let out = self.out_path(settings)?;
+        let manifest = self.manifest_path(&out)?;
+        Ok(Places {
+            batch: self.batch_name(factory, (&out, manifest.as_deref())),
+            out,
+            manifest,
+        })
+    }
+
+    fn chosen(&self, settings: &Settings, factory: &Factory) -> Result<Option<Chosen>, Failure> {
+        self.refuse_overwriting()?;
         let chosen = self.template.load(settings, &factory.files)?;
         if chosen.is_none() {
             report::note("note: no template is named, so the drafts are not checked against one");
         }
-        let orders = self.orders(&factory, chosen.as_ref())?;
-        let out = self.out_folder(settings)?;
-        let ca = self.ca.load(settings, &factory)?;
+        Ok(chosen)
+    }
+
+    fn refuse_overwriting(&self) -> Result<(), Failure> {
+        if self.if_exists != IfExists::Overwrite {
+            return Ok(());
+        }
+        let message = "keys are never overwritten, so --if-exists overwrite is refused";
+        Err(Failure::new(Kind::Refused, "file.exists", message)
+            .hint("replace an identity with `nameplate device rotate NAME`"))
+    }
+
+    fn validity(
+        &self,
+        settings: &Settings,
+        (factory, ca): (&Factory, &CaHandle),
+    ) -> Result<Validity, Failure> {
         let now = factory.clock.now();
         let window = ca.issuer().window(now)?;
-        let validity = self
-            .lifetime
-            .for_device(settings)?
-            .resolve(now, Some(&window))?;
-        let batch = self.batch.clone().unwrap_or_else(|| batch_name(&factory));
-        let request = Request {
-            orders: &orders,
-            out: &out,
-            validity,
-            algorithm: self.curve.into(),
-            issuer: ca.issuer(),
-            batch: &batch,
-            fail_if_exists: self.if_exists == IfExists::Fail,
-        };
-        let (tally, seconds) = timed(&mut factory, &request, output)?;
-        Ok(Batched {
-            batch: request.batch.to_owned(),
-            devices: orders.len(),
-            tally,
-            ca: ca.name.clone(),
-            validity,
-            folder: shown(&out),
-            checked_against: chosen.map(|chosen| shown(&chosen.path)),
-            seconds,
-            devices_per_second: rate(tally.issued, seconds),
-        })
+        let lifetime = self.lifetime.for_device(settings)?;
+        Ok(lifetime.resolve(now, Some(&window))?)
     }
 
-    fn out_folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+    fn out_path(&self, settings: &Settings) -> Result<PathBuf, Failure> {
+        let shape = self.handover.shape();
         let out = match &self.out {
-            Some(folder) => folder.clone(),
-            None => settings.project()?.join("devices"),
+            Some(path) if path == Path::new("-") => return Ok(path.clone()),
+            Some(path) => path.clone(),
+            None => settings
+                .project()?
+                .join(self.handover.default_name("devices")),
         };
-        std::path::absolute(&out).map_err(|error| {
-            Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
-        })
+        let out = absolute(&out)?;
+        if shape.is_stream() && out.is_dir() {
+            let message = format!("`{}` is a folder; a stream needs a file", out.display());
+            return Err(Failure::new(Kind::Usage, "output.shape", message)
+                .hint("name the file with --out FILE"));
+        }
+        Ok(out)
     }
 
-    /// The whole list as orders: every subject filled in and checked before anything is issued.
-    fn orders(&self, factory: &Factory, chosen: Option<&Chosen>) -> Result<Vec<Order>, Failure> {
-        let bytes = self.read(&factory.files)?;
-        let named = |error: ListError| {
-            let failure = Failure::from(error);
+    fn manifest_path(&self, out: &Path) -> Result<Option<PathBuf>, Failure> {
+        match &self.manifest {
+            Some(path) => absolute(path).map(Some),
+            None if self.handover.shape().is_stream() && out != Path::new("-") => {
+                let mut name = out.as_os_str().to_owned();
+                name.push(".manifest.ndjson");
+                Ok(Some(name.into()))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// What resumes must be called the same again, so its name comes from the output's.
+    fn batch_name(&self, factory: &Factory, (out, manifest): (&Path, Option<&Path>)) -> String {
+        if let Some(name) = &self.batch {
+            return name.clone();
+        }
+        let stream = Some(out).filter(|_| self.handover.shape().is_stream());
+        let named = stream
+            .filter(|out| *out != Path::new("-"))
+            .or(manifest)
+            .and_then(Path::file_name);
+        if let Some(name) = named {
+            return name.to_string_lossy().into_owned();
+        }
+        let mut random = [0; 4];
+        factory.entropy.fill(&mut random);
+        let at = factory.clock.now().to_string().replace([':', '-'], "");
+        format!("{at}-{}", hex(&random))
+    }
+
+    fn rows(&self, source: &dyn Source) -> Result<Rows, BatchError> {
+        let input = source.open()?;
+        Ok(Rows::open(
+            input,
+            self.written(),
+            self.name_column.as_deref(),
+        )?)
+    }
+
+    /// Reads the whole list: every subject filled in and checked before anything is issued.
+    fn checked(&self, check: ListCheck<'_>) -> Result<u64, Failure> {
+        let named = |failure: Failure| {
             let message = format!("`{}`: {}", self.file.display(), failure.message);
             Failure { message, ..failure }
         };
-        let list =
-            List::parse(&bytes, self.written(), self.name_column.as_deref()).map_err(named)?;
-        self.known_placeholders(&list)?;
-        let mut problems = Vec::new();
-        let mut orders = Vec::with_capacity(list.rows.len());
-        for row in &list.rows {
-            match self.order(&list, row, chosen) {
-                Ok(order) => orders.push(order),
-                Err(failure) => {
-                    let because = failure.causes.iter().map(|cause| format!(": {cause}"));
-                    let what = because.fold(failure.message, |text, more| text + &more);
-                    problems.push(RowProblem::new(row.line, None, what));
-                }
-            }
-            if problems.len() >= 20 {
-                break;
-            }
-        }
-        if problems.is_empty() {
-            Ok(orders)
+        let checked = match check.run() {
+            Ok(checked) => checked,
+            Err(error @ BatchError::List(_)) => return Err(named(error.into())),
+            Err(error) => return Err(error.into()),
+        };
+        self.known_placeholders(&checked.columns)?;
+        if checked.problems.is_empty() {
+            Ok(checked.devices)
         } else {
-            Err(named(ListError::Rows(problems)))
+            Err(named(ListError::Rows(checked.problems).into()))
         }
     }
 
-    fn known_placeholders(&self, list: &List) -> Result<(), Failure> {
-        let columns: HashSet<&str> = list.columns.iter().map(String::as_str).collect();
+    fn known_placeholders(&self, columns: &Columns) -> Result<(), Failure> {
+        let columns = columns.names();
         let unknown = pattern::placeholders(&self.subject)?
             .into_iter()
-            .find(|name| *name != "name" && !columns.contains(name));
+            .find(|name| *name != "name" && !columns.iter().any(|column| column == name));
         match unknown {
             None => Ok(()),
             Some(name) => {
                 let message = format!(
                     "--subject names `{{{name}}}`, but the list has no such column; there are: {}",
-                    list.columns.join(", ")
+                    columns.join(", ")
                 );
                 Err(Failure::new(Kind::Input, "pattern.unknown", message))
             }
         }
     }
 
-    fn order(&self, list: &List, row: &Row, chosen: Option<&Chosen>) -> Result<Order, Failure> {
+    fn order(&self, row: &Row, chosen: Option<&Chosen>) -> Result<Order, RowProblem> {
+        let slip = |failure: Failure| {
+            let because = failure.causes.iter().map(|cause| format!(": {cause}"));
+            let what = because.fold(failure.message, |text, more| text + &more);
+            RowProblem::new(row.line, None, what)
+        };
         let subject = pattern::fill(&self.subject, &|key| match key {
             "name" => Some(row.name.as_str()),
-            column => list.value(row, column),
-        })?;
+            column => row.value(column),
+        })
+        .map_err(|error| slip(error.into()))?;
         if let Some(chosen) = chosen {
-            fit::fits(&chosen.template, &subject)?;
+            fit::fits(&chosen.template, &subject).map_err(|error| slip(error.into()))?;
         }
         Ok(Order {
             device: row.name.to_string(),
@@ -226,26 +330,12 @@ impl Args {
             _ => ListFormat::Csv,
         }
     }
+}
 
-    fn read(&self, files: &dyn Files) -> Result<Vec<u8>, Failure> {
-        if self.file != Path::new("-") {
-            return Ok(files.read(&self.file, MAX_BYTES)?.to_vec());
-        }
-        let mut bytes = Vec::new();
-        let read = std::io::stdin().take(MAX_BYTES + 1).read_to_end(&mut bytes);
-        read.map_err(|source| FileError::Read {
-            path: "-".into(),
-            source,
-        })?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(FileError::Size {
-                path: "-".into(),
-                max_bytes: MAX_BYTES,
-            }
-            .into());
-        }
-        Ok(bytes)
-    }
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| {
+        Failure::new(Kind::Input, "file.write", "the output has no path").because(error)
+    })
 }
 
 /// Runs the flow with progress on stderr; how far it got, and in how many seconds.
@@ -257,115 +347,35 @@ fn timed(
     let flow = factory.batch();
     let clock = flow.clock;
     let started = clock.monotonic();
-    let watcher = Watcher {
-        progress: Mutex::new(Progress::new(clock, request.orders.len())),
-        output,
-    };
+    let watcher = Watcher::new(clock, request.total, output);
     let outcome = flow.run(request, &watcher);
-    watcher.progress().end();
+    watcher.end();
     let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
     Ok((outcome?, seconds))
-}
-
-fn batch_name(factory: &Factory) -> String {
-    let mut random = [0; 4];
-    factory.entropy.fill(&mut random);
-    let at = factory.clock.now().to_string().replace([':', '-'], "");
-    format!("{at}-{}", hex(&random))
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a rate for people; no list has 2^52 devices"
-)]
-fn rate(count: usize, seconds: f64) -> f64 {
-    count as f64 / seconds.max(0.001)
-}
-
-/// Shows progress, and streams each device when the format is NDJSON.
-struct Watcher<'a> {
-    progress: Mutex<Progress<'a>>,
-    output: Output,
-}
-
-impl<'a> Watcher<'a> {
-    fn progress(&self) -> MutexGuard<'_, Progress<'a>> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Watch for Watcher<'_> {
-    fn done(&self, devices: &[Done]) {
-        self.output.stream(devices);
-    }
-
-    fn progress(&self, tally: Tally) {
-        Watcher::progress(self).tell(tally);
-    }
-}
-
-/// A bar on a terminal, a line every few seconds elsewhere; both on stderr.
-struct Progress<'a> {
-    clock: &'a (dyn Clock + Sync),
-    total: usize,
-    started: Duration,
-    last: Duration,
-    terminal: bool,
-}
-
-impl<'a> Progress<'a> {
-    fn new(clock: &'a (dyn Clock + Sync), total: usize) -> Self {
-        let started = clock.monotonic();
-        Self {
-            clock,
-            total,
-            started,
-            last: started,
-            terminal: std::io::stderr().is_terminal(),
-        }
-    }
-
-    fn tell(&mut self, tally: Tally) {
-        let now = self.clock.monotonic();
-        let pause = if self.terminal {
-            Duration::from_millis(100)
-        } else {
-            Duration::from_secs(3)
-        };
-        if now.saturating_sub(self.last) < pause {
-            return;
-        }
-        self.last = now;
-        let done = tally.done();
-        let per_second = rate(tally.issued, now.saturating_sub(self.started).as_secs_f64());
-        let left = if tally.issued > 0 {
-            let seconds = rate(self.total.saturating_sub(done), per_second);
-            format!(", {seconds:.0} s left")
-        } else {
-            String::new()
-        };
-        let total = self.total;
-        let text = format!("{done} of {total} devices, {per_second:.0} a second{left}");
-        if self.terminal {
-            let filled = done * 30 / self.total.max(1);
-            let bar = format!("{}{}", "#".repeat(filled), ".".repeat(30 - filled));
-            let _ = write!(std::io::stderr(), "\r[{bar}] {text}  ");
-        } else {
-            report::note(text);
-        }
-    }
-
-    fn end(&self) {
-        if self.terminal && self.last > self.started {
-            report::note("");
-        }
-    }
 }
 
 impl Report for Batched {}
 
 impl fmt::Display for Batched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Stdout holds the identities; the summary went to stderr.
+        if self.to_stdout {
+            return Ok(());
+        }
+        f.write_str(&self.text())
+    }
+}
+
+impl Batched {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, f: &mut String) -> fmt::Result {
+        use fmt::Write as _;
         let Tally {
             issued,
             finished,
@@ -400,7 +410,12 @@ impl fmt::Display for Batched {
         if let Some(path) = &self.checked_against {
             writeln!(f, "  pass     {}", path.display())?;
         }
-        writeln!(f, "  folder   {}", self.folder.display())?;
+        if !self.to_stdout {
+            writeln!(f, "  folder   {}", self.out.display())?;
+        }
+        if let Some(path) = &self.manifest {
+            writeln!(f, "  manifest {}", path.display())?;
+        }
         writeln!(f, "  batch    {}", self.batch)?;
         write!(
             f,

@@ -21,7 +21,7 @@ pub(in crate::cli) struct Args {
     /// Only those in this state
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<CertificateState>,
-    /// Also what is over: abandoned, superseded, deactivated, revoked
+    /// Also what is over: abandoned, superseded, deactivated, revoked, swept
     #[arg(long, conflicts_with = "state")]
     all: bool,
     /// Only those signed by this CA of the project
@@ -40,7 +40,7 @@ pub(in crate::cli) struct Args {
 
 fn state(word: &str) -> Result<CertificateState, String> {
     CertificateState::from_word(word).ok_or_else(|| {
-        "write intended, issued, abandoned, superseded, deactivated or revoked".to_owned()
+        "write intended, issued, abandoned, superseded, deactivated, revoked or swept".to_owned()
     })
 }
 

@@ -1,7 +1,6 @@
 //! The adapters behind everything that issues: disk, clock, randomness, keys and the ledger.
 
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use super::super::settings::Settings;
 use crate::core::key::{KeyError, PrivateKey};
@@ -12,6 +11,7 @@ use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::effects::ledger::sqlite::SqliteLedger;
 use crate::effects::passphrase::UserPassphrases;
+use crate::effects::streams::DiskStreams;
 use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
 use crate::flows::device_batch::DeviceBatch;
@@ -26,6 +26,7 @@ pub(in crate::cli) struct Factory {
     pub(in crate::cli) folders: BulkDisk,
     pub(in crate::cli) keygen: RingKeys,
     pub(in crate::cli) ledger: SqliteLedger,
+    pub(in crate::cli) streams: DiskStreams,
     pub(in crate::cli) swap: FolderSwap,
 }
 
@@ -49,6 +50,7 @@ impl Factory {
             folders: BulkDisk,
             keygen: RingKeys::default(),
             ledger: SqliteLedger::open(ledger)?,
+            streams: DiskStreams,
             swap: FolderSwap,
         })
     }
@@ -72,17 +74,23 @@ impl Factory {
     }
 
     /// Issues many identities, on every core.
-    pub(in crate::cli) fn batch(&mut self) -> DeviceBatch<'_> {
+    pub(in crate::cli) fn batch(&self) -> DeviceBatch<'_> {
         DeviceBatch {
             clock: &self.clock,
             entropy: &self.entropy,
             files: &self.files,
             folders: &self.folders,
             keygen: &self.keygen,
-            ledger: Mutex::new(&mut self.ledger),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            streams: &self.streams,
+            ledger: &self.ledger,
+            threads: threads(),
         }
     }
+}
+
+/// How many threads work at once: one for each core.
+pub(in crate::cli) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// A signer over a private key in this process.

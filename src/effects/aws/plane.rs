@@ -326,6 +326,12 @@ impl ControlPlane for AwsControlPlane {
         self.call("UpdateCertificate", call.send()).map(drop)
     }
 
+    fn delete_certificate(&self, id: &CertificateId) -> CloudResult<()> {
+        let call = self.client.delete_certificate();
+        self.call("DeleteCertificate", call.certificate_id(id.as_str()).send())
+            .map(drop)
+    }
+
     fn certificates_by_ca(&self, ca: &CertificateId) -> CloudResult<Vec<CertificateSummary>> {
         let name = "ListCertificatesByCA";
         let call = self.client.list_certificates_by_ca();
@@ -360,6 +366,12 @@ impl ControlPlane for AwsControlPlane {
                 thing.attributes(),
             )
         })
+    }
+
+    fn delete_thing(&self, name: &ThingName) -> CloudResult<()> {
+        let call = self.client.delete_thing();
+        self.call("DeleteThing", call.thing_name(name.as_str()).send())
+            .map(drop)
     }
 
     fn attach_thing(&self, thing: &AttachedThing, certificate_arn: &str) -> CloudResult<()> {

@@ -52,7 +52,7 @@ fn revocation(row: &Row<'_>) -> rusqlite::Result<Option<Revocation>> {
     let Some(at) = row.get::<_, Option<i64>>(19)? else {
         return Ok(None);
     };
-    let reason = RevocationReason::from_word(&row.get::<_, String>(20)?);
+    let reason = row.get::<_, String>(20)?.parse::<RevocationReason>().ok();
     Ok(Some(Revocation {
         at: UtcTime::from_unix(at),
         reason: required(20, reason)?,
@@ -101,36 +101,13 @@ pub(super) fn rotation(row: &Row<'_>) -> rusqlite::Result<RotationRecord> {
     })
 }
 
-/// Adds an intended certificate.
-pub(super) fn insert(connection: &Connection, record: &CertificateRecord) -> rusqlite::Result<()> {
-    insert_with(connection, INSERT, record).map(|_| ())
-}
-
 /// Adds an intended certificate unless a unique index keeps it out; whether it was added.
 pub(super) fn insert_free(
     connection: &Connection,
     record: &CertificateRecord,
 ) -> rusqlite::Result<bool> {
-    insert_with(
-        connection,
-        &format!("{INSERT} ON CONFLICT DO NOTHING"),
-        record,
-    )
-    .map(|added| added == 1)
-}
-
-const INSERT: &str = "INSERT INTO certificates (issuer, serial, device, purpose, state, live, \
-     subject, not_before, not_after, key_algorithm, folder, batch, replaces, created, updated, run, \
-     flaw) \
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)";
-
-fn insert_with(
-    connection: &Connection,
-    sql: &str,
-    record: &CertificateRecord,
-) -> rusqlite::Result<usize> {
     let folder = record.folder.as_ref().map(|path| path.to_string_lossy());
-    connection.prepare_cached(sql)?.execute(params![
+    let added = connection.prepare_cached(INSERT)?.execute(params![
         record.issuer.as_str(),
         record.serial,
         record.device,
@@ -148,8 +125,15 @@ fn insert_with(
         record.updated.unix(),
         record.run,
         record.flaw,
-    ])
+    ])?;
+    Ok(added == 1)
 }
+
+const INSERT: &str = "INSERT INTO certificates (issuer, serial, device, purpose, state, live, \
+     subject, not_before, not_after, key_algorithm, folder, batch, replaces, created, updated, run, \
+     flaw) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
+     ON CONFLICT DO NOTHING";
 
 /// The row whose device and purpose `record` cannot have beside it.
 pub(super) fn holder(
@@ -198,17 +182,15 @@ pub(super) fn issue(
 /// How far an output is vouched for.
 pub(super) fn checkpoint(
     connection: &Connection,
-    batch: &str,
     output: &str,
 ) -> rusqlite::Result<Option<Checkpoint>> {
     connection
         .query_row(
-            "SELECT offset, rows FROM checkpoints WHERE batch = ?1 AND output = ?2",
-            params![batch, output],
+            "SELECT offset, rows FROM checkpoints WHERE output = ?1",
+            [output],
             |row| {
                 let number = |at| required(at, u64::try_from(row.get::<_, i64>(at)?).ok());
                 Ok(Checkpoint {
-                    batch: batch.to_owned(),
                     output: output.to_owned(),
                     offset_bytes: number(0)?,
                     rows: number(1)?,
@@ -222,12 +204,11 @@ pub(super) fn checkpoint(
 pub(super) fn save_checkpoint(connection: &Connection, mark: &Checkpoint) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO checkpoints (batch, output, offset, rows) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT (batch, output) DO UPDATE SET offset = excluded.offset, \
+            "INSERT INTO checkpoints (output, offset, rows) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (output) DO UPDATE SET offset = excluded.offset, \
              rows = excluded.rows",
         )?
         .execute(params![
-            mark.batch,
             mark.output,
             i64::try_from(mark.offset_bytes).unwrap_or(i64::MAX),
             i64::try_from(mark.rows).unwrap_or(i64::MAX)

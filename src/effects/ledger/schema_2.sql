@@ -12,11 +12,9 @@ CREATE TABLE runs (
 ) STRICT;
 
 CREATE TABLE checkpoints (
-    batch  TEXT NOT NULL,
-    output TEXT NOT NULL,
+    output TEXT PRIMARY KEY,
     offset INTEGER NOT NULL,
-    rows   INTEGER NOT NULL,
-    PRIMARY KEY (batch, output)
+    rows   INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE crls (

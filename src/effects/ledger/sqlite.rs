@@ -27,6 +27,8 @@ use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, Ledg
 const VERSION: i64 = 2;
 /// What leads from each version to the next.
 const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+/// Pages kept in memory: the random ends of the indexes spill into the log below this.
+const CACHE_KIB: i64 = 16 * 1024;
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -132,6 +134,9 @@ impl Inner {
             .map_err(at)?;
         self.connection
             .pragma_update(None, "synchronous", "FULL")
+            .map_err(at)?;
+        self.connection
+            .pragma_update(None, "cache_size", -CACHE_KIB)
             .map_err(at)?;
         self.connection.set_prepared_statement_cache_capacity(64);
         let transaction = self.begin()?;
@@ -296,21 +301,6 @@ impl Inner {
         }
         Ok(())
     }
-
-    fn conflict(&self, error: rusqlite::Error, record: &CertificateRecord) -> LedgerError {
-        let text = error.to_string();
-        let unique = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
-        if unique && text.contains("certificates.serial") {
-            LedgerError::Serial(crate::core::ids::hex(&record.serial))
-        } else if unique {
-            LedgerError::Live {
-                device: record.device.clone(),
-                purpose: record.purpose,
-            }
-        } else {
-            self.failed(error)
-        }
-    }
 }
 
 /// Whether trying again later may help.
@@ -418,9 +408,9 @@ impl Ledger for SqliteLedger {
         })
     }
 
-    fn checkpoint(&self, batch: &str, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
         let inner = self.inner();
-        rows::checkpoint(&inner.connection, batch, output).map_err(|e| inner.failed(e))
+        rows::checkpoint(&inner.connection, output).map_err(|e| inner.failed(e))
     }
 
     fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
@@ -472,18 +462,6 @@ impl Ledger for SqliteLedger {
             )
             .and_then(|mut all| all.query_map([], rows::authority)?.collect())
             .map_err(|e| inner.failed(e))
-    }
-
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let connection = &inner.connection;
-            for intent in intents {
-                let record = CertificateRecord::intended(intent, now);
-                rows::insert(connection, &record).map_err(|e| inner.conflict(e, &record))?;
-                inner.certificate_event(&record, "")?;
-            }
-            Ok(())
-        })
     }
 
     fn confirm(&self, confirmations: &[Confirmation], now: UtcTime) -> Result<(), LedgerError> {

@@ -1,0 +1,33 @@
+//! `scripts/fault/issue` with few rounds: the full number is a run of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+#[test]
+fn nothing_is_lost_or_doubled_under_faults() {
+    let venv =
+        std::env::var("NAMEPLATE_TEST_VENV").unwrap_or_else(|_| ".nameplate-test/venv".to_owned());
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let output = Command::new(here.join("scripts/fault/issue"))
+        .args(["--binary", env!("CARGO_BIN_EXE_nameplate")])
+        .args([
+            "--only",
+            "kill,race",
+            "--kills",
+            "10",
+            "--rows",
+            "20",
+            "--races",
+            "1",
+        ])
+        .env("NAMEPLATE_TEST_VENV", std::path::absolute(venv).unwrap())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(said.contains("kill: 10 kills"), "{said}");
+}
