@@ -194,7 +194,8 @@ impl Draft {
     }
 }
 
-fn positive(mut serial: [u8; 16]) -> [u8; 16] {
+/// A serial number as RFC 5280 §4.1.2.2 wants it: positive, not zero.
+pub fn positive(mut serial: [u8; 16]) -> [u8; 16] {
     serial[0] &= 0x7f;
     if serial == [0; 16] {
         serial[15] = 1;

@@ -11,6 +11,12 @@ pub mod bundle;
 pub mod cert;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
+/// Certificate revocation lists.
+#[cfg(feature = "operator")]
+pub mod crl;
+/// DER, as far as no crate gives us the bytes themselves.
+#[cfg(feature = "operator")]
+pub mod der;
 /// What differs between two JSON texts.
 #[cfg(feature = "operator")]
 pub mod diff;
@@ -60,11 +66,17 @@ pub mod preflight;
 pub mod record;
 /// Whether a certificate is due for renewal.
 pub mod renewal;
+/// Why a certificate was revoked.
+#[cfg(feature = "operator")]
+pub mod revocation;
 /// A rotation, step by step.
 #[cfg(feature = "operator")]
 pub mod rotation;
 /// Whether a TLS server is the one it should be.
 pub mod server;
+/// Whether a key made the signature on a certificate or CRL.
+#[cfg(feature = "operator")]
+pub mod signature;
 /// SNTP: asking time servers, and believing only what their answers prove.
 pub mod sntp;
 /// The status of a registered certificate.

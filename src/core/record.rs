@@ -7,6 +7,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::core::cert::Certificate;
 use crate::core::ids::{CertificateId, hex};
+use crate::core::revocation::Revocation;
 use crate::core::time::{UtcTime, Validity};
 
 /// What an identity is for. A device has one live identity for each.
@@ -113,6 +114,8 @@ pub struct Intent {
     /// The certificate that this one is to replace: it stays the live one until
     /// this one is proved and promoted.
     pub replaces: Option<CertificateId>,
+    /// What is made wrong on purpose, for tests.
+    pub flaw: Option<String>,
 }
 
 /// One certificate in the ledger.
@@ -152,6 +155,15 @@ pub struct CertificateRecord {
     pub created: UtcTime,
     /// When its state last changed.
     pub updated: UtcTime,
+    /// The run that intended it; `None` for what was intended before runs were counted.
+    #[serde(skip)]
+    pub run: Option<String>,
+    /// What was made wrong on purpose, for tests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flaw: Option<String>,
+    /// When and why it was revoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
 }
 
 fn serialize_hex<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
@@ -179,6 +191,9 @@ impl CertificateRecord {
             der: None,
             created: now,
             updated: now,
+            run: None,
+            flaw: intent.flaw,
+            revocation: None,
         }
     }
 
@@ -192,9 +207,10 @@ impl CertificateRecord {
 
     /// SHA-256 over every field, lower hex: what the last event about this row says it holds.
     pub fn digest(&self) -> String {
-        let optional = |text: Option<&str>| text.unwrap_or("\u{0}").to_owned();
+        let optional = |text: Option<&'_ str>| text.unwrap_or("\u{0}").to_owned();
         let folder = self.folder.as_ref().map(|path| path.to_string_lossy());
-        fields_digest(&[
+        let mut context = Context::new(&SHA256);
+        for field in [
             optional(self.id.as_ref().map(CertificateId::as_str)).as_bytes(),
             self.issuer.as_str().as_bytes(),
             &self.serial,
@@ -211,7 +227,24 @@ impl CertificateRecord {
             optional(self.replaces.as_ref().map(CertificateId::as_str)).as_bytes(),
             &self.created.unix().to_be_bytes(),
             &self.updated.unix().to_be_bytes(),
-        ])
+        ] {
+            add_field(&mut context, field);
+        }
+        // What version 2 brought counts only where it is set: digests written before stay true.
+        let revocation = self
+            .revocation
+            .map(|one| format!("{} {}", one.at.unix(), one.reason));
+        for (name, value) in [
+            ("run", &self.run),
+            ("flaw", &self.flaw),
+            ("revocation", &revocation),
+        ] {
+            if let Some(value) = value {
+                add_field(&mut context, name.as_bytes());
+                add_field(&mut context, value.as_bytes());
+            }
+        }
+        hex(context.finish().as_ref())
     }
 }
 
@@ -292,7 +325,8 @@ pub struct Event {
     pub at: UtcTime,
     /// `certificate.intended`, `certificate.issued`, `authority.created`, …
     pub kind: String,
-    /// What it is about: `certificate:…`, `authority:…`, `rotation:…`.
+    /// What it is about: `certificate:…`, `authority:…`, `rotation:…`, or many rows at once that
+    /// one run wrote: `run:…`, with issuer, serial numbers and digests in the body.
     pub subject: String,
     /// What happened, as JSON.
     pub body: String,
@@ -326,10 +360,14 @@ fn fields_digest(fields: &[&[u8]]) -> String {
 fn length_prefixed(fields: &[&[u8]]) -> ring::digest::Digest {
     let mut context = Context::new(&SHA256);
     for field in fields {
-        context.update(&(field.len() as u64).to_be_bytes());
-        context.update(field);
+        add_field(&mut context, field);
     }
     context.finish()
+}
+
+fn add_field(context: &mut Context, field: &[u8]) {
+    context.update(&(field.len() as u64).to_be_bytes());
+    context.update(field);
 }
 
 /// What `ledger verify` found.

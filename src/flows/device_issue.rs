@@ -5,21 +5,19 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle::{self, Secrecy};
 use crate::core::cert::Certificate;
-use crate::core::draft::{Draft, DraftError, DraftSpec, Purpose};
+use crate::core::draft::{Draft, DraftError, DraftSpec, Purpose, positive};
 use crate::core::fit::{self, FitError};
 use crate::core::ids::CertificateId;
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
 use crate::core::lifetime::{Lifetime, LifetimeError};
 use crate::core::pem;
-use crate::core::record::{
-    CertificateRecord, CertificateState, IdentityPurpose, Intent, SerialKey,
-};
+use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
 use crate::core::subject::Subject;
 use crate::core::template::Template;
 use crate::core::time::Validity;
 use crate::explain::{Explain, Kind};
 use crate::flows::issuer::{Issuer, IssuerError, key_file};
-use crate::ports::ledger::{Confirmation, Ledger, LedgerError};
+use crate::ports::ledger::{Claim, Confirmation, Ledger, LedgerError, Run};
 use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError};
 
 /// What the flow may use.
@@ -71,50 +69,92 @@ impl DeviceIssue<'_> {
     /// # Errors
     /// `ledger.live` when the device has one; what the parts say.
     pub fn run(&self, request: &Request<'_>) -> Result<Issued, IssueError> {
-        let _held = self.ledger.hold()?;
         let now = self.clock.now();
         let window = request.issuer.window(now)?;
         let validity = request.lifetime.resolve(now, Some(&window))?;
         if let Some(template) = request.template {
             fit::fits(template, &request.subject)?;
         }
-        if let Some(certificate) = self.finish_earlier(request)? {
+        let run = self.ledger.begin_run(now)?;
+        let kept = self.kept_key(request)?;
+        let algorithm = match &kept {
+            Some((_, public)) => public.algorithm(),
+            None => request.algorithm,
+        };
+        let intent = self.intent(request, algorithm, validity)?;
+        if let Some(certificate) = self.claim(request, &*run, &intent)? {
             return Ok(Issued {
                 certificate,
                 finished: true,
             });
         }
-        let (_, public) = self.claim_key(request)?;
-        let draft = self.draft(request, &public, validity)?;
-        let key = SerialKey {
-            issuer: request.issuer.certificate()?.id().clone(),
-            serial: draft.serial().to_vec(),
-        };
-        self.ledger
-            .intend(&[Self::intent(request, (&key, &public), validity)], now)?;
+        let draft = self.draft(request, (kept, &intent)).inspect_err(|_| {
+            // Nothing was signed, so the device is free again. Should this fail, the next run
+            // finds the leftover of a dead one.
+            let _ = self.ledger.abandon(&[intent.key.clone()], self.clock.now());
+        })?;
         let signature = request.issuer.signer.sign(draft.tbs())?;
         let certificate = draft.seal(&signature)?;
         self.save(request, &certificate)?;
-        self.confirm(key, &certificate)?;
+        self.confirm(intent.key, &certificate)?;
         Ok(Issued {
             certificate,
             finished: false,
         })
     }
 
+    /// Writes the intent down. What a killed run left is settled first: a saved certificate is
+    /// confirmed and returned, an intent without one given up.
+    fn claim(
+        &self,
+        request: &Request<'_>,
+        run: &dyn Run,
+        intent: &Intent,
+    ) -> Result<Option<Certificate>, IssueError> {
+        loop {
+            let claims = self
+                .ledger
+                .claim(run, std::slice::from_ref(intent), self.clock.now())?;
+            match claims.into_iter().next() {
+                Some(Claim::Claimed) => return Ok(None),
+                Some(Claim::Live(record)) => {
+                    return Err(IssueError::Ledger(LedgerError::Live {
+                        device: record.device,
+                        purpose: record.purpose,
+                    }));
+                }
+                Some(Claim::Leftover(record)) => {
+                    let folder = record.folder.clone().unwrap_or_default();
+                    let leaf = saved(self.files, self.keygen, &folder);
+                    if let Some(leaf) = leaf.filter(|leaf| belongs(&record, leaf)) {
+                        self.confirm(record.key(), &leaf)?;
+                        return Ok(Some(leaf));
+                    }
+                    self.ledger.abandon(&[record.key()], self.clock.now())?;
+                }
+                Some(Claim::Busy) | None => {
+                    return Err(IssueError::Ledger(LedgerError::Busy(
+                        request.device.clone(),
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Claims the key's file, and drafts.
     fn draft(
         &self,
         request: &Request<'_>,
-        public: &PublicKey,
-        validity: Validity,
+        (kept, intent): (Option<(PrivateKey, PublicKey)>, &Intent),
     ) -> Result<Draft, IssueError> {
+        let (_, public) = self.claim_key(request, kept)?;
         let mut serial = [0; 16];
-        self.entropy.fill(&mut serial);
+        serial.copy_from_slice(&intent.key.serial);
         let spec = DraftSpec {
             subject: request.subject.clone(),
             serial,
-            validity,
-            public_key: public,
+            validity: intent.validity,
+            public_key: &public,
             purpose: Purpose::Device,
             alternative_names: Vec::new(),
         };
@@ -122,33 +162,54 @@ impl DeviceIssue<'_> {
     }
 
     fn intent(
+        &self,
         request: &Request<'_>,
-        (key, public): (&SerialKey, &PublicKey),
+        algorithm: KeyAlgorithm,
         validity: Validity,
-    ) -> Intent {
-        Intent {
-            key: key.clone(),
+    ) -> Result<Intent, IssueError> {
+        let mut serial = [0; 16];
+        self.entropy.fill(&mut serial);
+        Ok(Intent {
+            key: SerialKey {
+                issuer: request.issuer.certificate()?.id().clone(),
+                serial: positive(serial).to_vec(),
+            },
             device: request.device.clone(),
             purpose: IdentityPurpose::Operational,
             subject: request.subject.to_string(),
             validity,
-            key_algorithm: public.algorithm().to_string(),
+            key_algorithm: algorithm.to_string(),
             folder: Some(request.folder.clone()),
             batch: None,
             replaces: request.replaces.clone(),
-        }
+            flaw: None,
+        })
+    }
+
+    /// The key in the folder, when an earlier run left one.
+    fn kept_key(
+        &self,
+        request: &Request<'_>,
+    ) -> Result<Option<(PrivateKey, PublicKey)>, IssueError> {
+        let path = request.folder.join(bundle::KEY);
+        let there = self.files.exists(&path);
+        there.then(|| self.read_key(&path)).transpose()
     }
 
     /// The key in the folder when an earlier run left one without a certificate, else a new one.
-    fn claim_key(&self, request: &Request<'_>) -> Result<(PrivateKey, PublicKey), IssueError> {
+    fn claim_key(
+        &self,
+        request: &Request<'_>,
+        kept: Option<(PrivateKey, PublicKey)>,
+    ) -> Result<(PrivateKey, PublicKey), IssueError> {
         let certificate = request.folder.join(bundle::CERTIFICATE);
         if self.files.exists(&certificate) {
             return Err(IssueError::Claim(FileError::Exists(certificate)));
         }
-        let path = request.folder.join(bundle::KEY);
-        if self.files.exists(&path) {
-            return self.read_key(&path);
+        if let Some(kept) = kept {
+            return Ok(kept);
         }
+        let path = request.folder.join(bundle::KEY);
         let (key, public) = self
             .keygen
             .generate(request.algorithm)
@@ -196,47 +257,6 @@ impl DeviceIssue<'_> {
         self.ledger
             .confirm(&[confirmation], self.clock.now())
             .map_err(IssueError::Confirm)
-    }
-
-    /// What a killed run left: a saved certificate is confirmed, an intent without one given up.
-    fn finish_earlier(&self, request: &Request<'_>) -> Result<Option<Certificate>, IssueError> {
-        let Some(record) = self.open_intent(request)? else {
-            return Ok(None);
-        };
-        let folder = record.folder.clone().unwrap_or_default();
-        match saved(self.files, self.keygen, &folder) {
-            Some(leaf) if belongs(&record, &leaf) => {
-                self.confirm(record.key(), &leaf)?;
-                Ok(Some(leaf))
-            }
-            _ => {
-                self.ledger.abandon(&[record.key()], self.clock.now())?;
-                Ok(None)
-            }
-        }
-    }
-
-    fn open_intent(&self, request: &Request<'_>) -> Result<Option<CertificateRecord>, IssueError> {
-        let purpose = IdentityPurpose::Operational;
-        if request.replaces.is_none() {
-            let live = self.ledger.live(&[&request.device], purpose)?.pop();
-            return match live {
-                Some(record) if record.state != CertificateState::Intended => {
-                    Err(IssueError::Ledger(LedgerError::Live {
-                        device: record.device,
-                        purpose,
-                    }))
-                }
-                other => Ok(other),
-            };
-        }
-        let filter = crate::ports::ledger::Filter {
-            device: Some(request.device.clone()),
-            state: Some(CertificateState::Intended),
-            ..Default::default()
-        };
-        let all = self.ledger.certificates(&filter)?;
-        Ok(all.into_iter().find(|r| r.replaces == request.replaces))
     }
 }
 

@@ -28,15 +28,51 @@ pub struct Filter {
     pub state: Option<CertificateState>,
     /// Only live identities.
     pub live_only: bool,
+    /// Issued by the CA with this certificate id.
+    pub issuer: Option<CertificateId>,
+    /// Of this batch.
+    pub batch: Option<String>,
+    /// Whose last valid second is before this one.
+    pub expiring_before: Option<UtcTime>,
     /// At most this many.
     pub limit: Option<u32>,
 }
 
+/// A run that issues. It is alive until it is dropped or its process dies; what it intended and
+/// did not confirm is then a leftover that the next run settles.
+pub trait Run: Send + Sync {
+    /// Its name in the ledger; no two runs share one.
+    fn id(&self) -> &str;
+}
+
+/// What became of a wish to issue.
+#[derive(Clone, Debug)]
+pub enum Claim {
+    /// It is written down; nobody else will issue for this device.
+    Claimed,
+    /// The device has its identity.
+    Live(Box<CertificateRecord>),
+    /// A run that is alive is at work on the device.
+    Busy,
+    /// A run that died left this intent: confirm it or abandon it, then claim again.
+    Leftover(Box<CertificateRecord>),
+}
+
+/// How much of a batch's output is whole and in the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Checkpoint {
+    /// The output's path.
+    pub output: String,
+    /// What stands before this offset is vouched for.
+    pub offset_bytes: u64,
+    /// The devices in it.
+    pub rows: u64,
+}
+
 /// Writes down what is issued before and after it happens. Batches are one transaction each.
 pub trait Ledger {
-    /// Keeps every other issuing process out until the answer is dropped (or this process dies).
-    /// What another process intended and is still working on must not look like the leftover of a
-    /// dead one.
+    /// Keeps every other process out that makes or imports a CA, until the answer is dropped (or
+    /// this process dies). Issuing for devices goes on beside it.
     ///
     /// # Errors
     /// `ledger.held` when another process holds it.
@@ -49,6 +85,43 @@ pub trait Ledger {
     /// `ledger.held` when another process holds it.
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError>;
 
+    /// Begins a run that issues; any number may run at once.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError>;
+
+    /// Writes down what is about to be signed, as far as nothing stands in the way; one answer for
+    /// each intent, in order. Which process is first is decided here and nowhere else.
+    ///
+    /// # Errors
+    /// `ledger.serial` when a serial number was used by this CA before; nothing is written then.
+    fn claim(
+        &self,
+        run: &dyn Run,
+        intents: &[Intent],
+        now: UtcTime,
+    ) -> Result<Vec<Claim>, LedgerError>;
+
+    /// Turns what `run` claimed into issued certificates, and remembers how far the output is
+    /// vouched for, in one transaction.
+    ///
+    /// # Errors
+    /// `ledger.no-intent` when one was not claimed by this run. Nothing is written then.
+    fn confirm_block(
+        &self,
+        run: &dyn Run,
+        confirmations: &[Confirmation],
+        checkpoint: Option<&Checkpoint>,
+        now: UtcTime,
+    ) -> Result<(), LedgerError>;
+
+    /// How far this output of a batch is vouched for; `None` when nothing was said of it.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError>;
+
     /// Adds a CA; the same CA again changes nothing.
     ///
     /// # Errors
@@ -57,13 +130,6 @@ pub trait Ledger {
 
     /// Every CA, by name.
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError>;
-
-    /// Writes down what is about to be signed.
-    ///
-    /// # Errors
-    /// `ledger.live` when the device has a live identity for this purpose, `ledger.serial` when
-    /// the serial number was used by this CA before. Nothing is written then.
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError>;
 
     /// Turns intents into issued certificates.
     ///
@@ -149,8 +215,11 @@ pub enum LedgerError {
         /// Whether trying again may help.
         retry: bool,
     },
-    /// Another process issues.
-    #[error("another nameplate process is issuing with the ledger `{0}`")]
+    /// Another process issues for this device.
+    #[error("another nameplate process is issuing for device `{0}`")]
+    Busy(String),
+    /// Another process makes or imports a CA.
+    #[error("another nameplate process is at work on the CAs of the ledger `{0}`")]
     Held(PathBuf),
     /// Another process rotates or revokes.
     #[error("another nameplate process is rotating or revoking with the ledger `{0}`")]
@@ -190,9 +259,10 @@ pub enum LedgerError {
 impl Explain for LedgerError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Database { retry: true, .. } | Self::Held(_) | Self::HeldRotations(_) => {
-                Kind::Unavailable
-            }
+            Self::Database { retry: true, .. }
+            | Self::Busy(_)
+            | Self::Held(_)
+            | Self::HeldRotations(_) => Kind::Unavailable,
             Self::Database { .. } | Self::Schema { .. } | Self::Unknown(_) => Kind::Input,
             Self::Live { .. } | Self::NameTaken(_) => Kind::Refused,
             Self::NoIntent(_) | Self::Serial(_) => Kind::Bug,
@@ -201,7 +271,7 @@ impl Explain for LedgerError {
     fn code(&self) -> &'static str {
         match self {
             Self::Database { .. } => "ledger.database",
-            Self::Held(_) | Self::HeldRotations(_) => "ledger.held",
+            Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => "ledger.held",
             Self::Live { .. } => "ledger.live",
             Self::NameTaken(_) => "ledger.name-taken",
             Self::NoIntent(_) => "ledger.no-intent",
@@ -215,7 +285,7 @@ impl Explain for LedgerError {
             Self::Database { retry: true, .. } => {
                 Some("run the same command again; make room first if the disk is full".into())
             }
-            Self::Held(_) | Self::HeldRotations(_) => {
+            Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => {
                 Some("wait until it is done, then run this again".into())
             }
             Self::Live { device, .. } => Some(format!(

@@ -325,3 +325,33 @@ assert got['ca_cert'] == open('pem/A/ca.pem').read()";
     );
     assert_eq!(lines(&project.path("der.ndjson")).len(), 2);
 }
+
+#[test]
+fn processes_that_share_a_list_and_a_ledger_issue_each_device_once() {
+    const COUNT: usize = 1_500;
+    let project = Project::with_ca();
+    std::fs::write(project.path("list.csv"), list(COUNT)).unwrap();
+    let batch = |n: usize| {
+        let out = format!("part-{n}.ndjson");
+        let mut command = project.command(&[
+            "device", "batch", "list.csv", "--output", "ndjson", "--out", &out,
+        ]);
+        quiet(&mut command).spawn().unwrap()
+    };
+    let mut racers: Vec<_> = (0..4).map(batch).collect();
+    // One dies on the way; the others take over what it had claimed.
+    std::thread::sleep(Duration::from_millis(400));
+    let _ = racers[0].kill();
+    for (n, racer) in racers.iter_mut().enumerate() {
+        let status = racer.wait().unwrap();
+        assert!(n == 0 || status.success(), "{n}: {status}");
+    }
+    // Its own output is cut to what the ledger vouches for by the same command.
+    assert!(batch(0).wait().unwrap().success());
+    let parts: Vec<Value> = (0..4)
+        .flat_map(|n| lines(&project.path(&format!("part-{n}.ndjson"))))
+        .collect();
+    assert_whole(&project, &from_lines(&parts), COUNT);
+    let runs = std::fs::read_dir(project.path("ledger.sqlite.runs")).unwrap();
+    assert_eq!(runs.count(), 0, "a run that is over leaves no lock");
+}

@@ -68,3 +68,47 @@ fn processes_that_race_leave_one_live_identity() {
     let all = project.ok(&["device", "list"]);
     assert_eq!(all["devices"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_ledger_of_version_1_goes_on_and_still_verifies() {
+    let project = Project::with_ca();
+    project.ok(&["device", "issue", "old"]);
+    // What version 1 left: no columns of version 2, and events about single rows.
+    let database = rusqlite::Connection::open(project.path("ledger.sqlite")).unwrap();
+    database
+        .execute_batch(
+            "DROP TRIGGER events_are_not_changed; DROP TRIGGER events_are_not_removed; \
+             DELETE FROM events WHERE subject LIKE 'run:%' OR kind LIKE 'certificate.%'; \
+             DELETE FROM certificates; DROP INDEX by_expiry; DROP INDEX by_batch; \
+             ALTER TABLE certificates DROP COLUMN run; ALTER TABLE certificates DROP COLUMN flaw; \
+             ALTER TABLE certificates DROP COLUMN revoked; \
+             ALTER TABLE certificates DROP COLUMN reason; \
+             DROP TABLE runs; DROP TABLE checkpoints; DROP TABLE crls; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(database);
+    std::fs::remove_dir_all(project.path("devices")).unwrap();
+    project.ok(&["device", "issue", "new"]);
+    let check = project.ok(&["ledger", "verify"]);
+    assert_eq!(check["broken"], serde_json::Value::Null);
+    assert_eq!(check["certificates"], 1);
+}
+
+#[test]
+fn the_list_is_narrowed() {
+    let project = Project::with_ca();
+    project.ok(&["device", "issue", "soon", "--days", "1"]);
+    project.ok(&["device", "issue", "late", "--days", "30"]);
+    let names = |args: &[&str]| -> Vec<String> {
+        let all = project.ok(&[&["device", "list"], args].concat());
+        let devices = all["devices"].as_array().unwrap().iter();
+        devices
+            .map(|device| device["device"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&["--expiring-before", "+7d"]), ["soon"]);
+    assert_eq!(names(&["--ca", "factory"]), ["late", "soon"]);
+    assert!(names(&["--batch", "none"]).is_empty());
+    let output = project.run(&["device", "list", "--ca", "nobody"]);
+    assert_eq!(output.status.code(), Some(3));
+}

@@ -31,7 +31,7 @@ use nameplate::flows::device_revoke::DeviceRevoke;
 use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotated};
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
-use nameplate::ports::ledger::{Confirmation, Filter, Ledger, LedgerError};
+use nameplate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
 };
@@ -165,14 +165,34 @@ impl Ledger for FaultyLedger<'_> {
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         self.inner.hold_rotations()
     }
+    fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
+        self.inner.begin_run(now)
+    }
+    fn claim(
+        &self,
+        run: &dyn Run,
+        intents: &[Intent],
+        now: UtcTime,
+    ) -> Result<Vec<Claim>, LedgerError> {
+        self.guard(|| self.inner.claim(run, intents, now))
+    }
+    fn confirm_block(
+        &self,
+        run: &dyn Run,
+        all: &[Confirmation],
+        mark: Option<&Checkpoint>,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.guard(|| self.inner.confirm_block(run, all, mark, now))
+    }
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
+        self.inner.checkpoint(output)
+    }
     fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
         self.inner.add_authority(authority)
     }
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
         self.inner.authorities()
-    }
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
-        self.guard(|| self.inner.intend(intents, now))
     }
     fn confirm(&self, all: &[Confirmation], now: UtcTime) -> Result<(), LedgerError> {
         self.guard(|| self.inner.confirm(all, now))

@@ -6,8 +6,10 @@ use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
 use super::view::CertificateView;
+use crate::core::ids::CertificateId;
 use crate::core::record::CertificateState;
-use crate::explain::Failure;
+use crate::core::time::UtcTime;
+use crate::explain::{Failure, Kind};
 use crate::ports::Clock;
 use crate::ports::ledger::{Filter, Ledger};
 
@@ -22,6 +24,15 @@ pub(in crate::cli) struct Args {
     /// Also what is over: abandoned, superseded, deactivated, revoked, swept
     #[arg(long, conflicts_with = "state")]
     all: bool,
+    /// Only those signed by this CA of the project
+    #[arg(long, value_name = "NAME")]
+    ca: Option<String>,
+    /// Only those of this batch
+    #[arg(long, value_name = "NAME")]
+    batch: Option<String>,
+    /// Only those whose validity ends before this time: RFC 3339, a date, or relative as +90d
+    #[arg(long, value_name = "TIME")]
+    expiring_before: Option<String>,
     /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -31,6 +42,18 @@ fn state(word: &str) -> Result<CertificateState, String> {
     CertificateState::from_word(word).ok_or_else(|| {
         "write intended, issued, abandoned, superseded, deactivated, revoked or swept".to_owned()
     })
+}
+
+fn authority_id(ledger: &dyn Ledger, name: &str) -> Result<CertificateId, Failure> {
+    let all = ledger.authorities()?;
+    match all.iter().find(|authority| authority.name == name) {
+        Some(authority) => Ok(authority.certificate.id().clone()),
+        None => {
+            let message = format!("there is no CA named `{name}` in the ledger");
+            Err(Failure::new(Kind::Input, "ca.unknown", message)
+                .hint("`nameplate ca list` shows what is there"))
+        }
+    }
 }
 
 /// The certificates.
@@ -43,10 +66,21 @@ impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Listed, Failure> {
         let factory = Factory::open(settings)?;
         let now = factory.clock.now();
+        let issuer = self
+            .ca
+            .map(|name| authority_id(&factory.ledger, &name))
+            .transpose()?;
+        let expiring_before = self
+            .expiring_before
+            .map(|text| UtcTime::parse_relative(&text, now))
+            .transpose()?;
         let filter = Filter {
             device: self.device,
             state: self.state,
             live_only: !self.all && self.state.is_none(),
+            issuer,
+            batch: self.batch,
+            expiring_before,
             limit: self.limit,
         };
         let all = factory.ledger.certificates(&filter)?;
@@ -64,7 +98,7 @@ impl Report for Listed {}
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.devices.is_empty() {
-            return f.write_str("no certificates; issue one with `nameplate device issue NAME`");
+            return f.write_str("no such certificates; `nameplate device issue NAME` makes one");
         }
         self.devices
             .iter()

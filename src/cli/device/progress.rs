@@ -97,4 +97,12 @@ impl Watch for Watcher<'_> {
             None => self.line(tally),
         }
     }
+
+    fn waiting(&self, devices: usize) {
+        let text = format!("waiting for {devices} devices that another nameplate process issues");
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => report::note(text),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::effects::passphrase::UserPassphrases;
 use crate::effects::streams::DiskStreams;
 use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
-use crate::flows::device_batch::{Book, DeviceBatch};
+use crate::flows::device_batch::DeviceBatch;
 use crate::flows::device_issue::DeviceIssue;
 use crate::ports::{Passphrases, Signer};
 
@@ -74,7 +74,7 @@ impl Factory {
     }
 
     /// Issues many identities, on every core.
-    pub(in crate::cli) fn batch(&mut self) -> DeviceBatch<'_> {
+    pub(in crate::cli) fn batch(&self) -> DeviceBatch<'_> {
         DeviceBatch {
             clock: &self.clock,
             entropy: &self.entropy,
@@ -82,7 +82,7 @@ impl Factory {
             folders: &self.folders,
             keygen: &self.keygen,
             streams: &self.streams,
-            book: Book::new(&mut self.ledger, &self.files),
+            ledger: &self.ledger,
             threads: threads(),
         }
     }

@@ -4,4 +4,5 @@
 pub mod sqlite;
 
 mod rows;
+mod runs;
 mod verify;

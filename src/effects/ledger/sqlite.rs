@@ -2,31 +2,44 @@
 //! cut.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{
     Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
+    params_from_iter,
 };
 
-use super::{rows, verify};
+use super::{rows, runs, verify};
 use crate::core::ids::CertificateId;
 use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, Event, GENESIS, IdentityPurpose, Intent,
     LedgerCheck, RotationRecord, SerialKey,
 };
 use crate::core::time::UtcTime;
-use crate::ports::ledger::{Confirmation, Filter, Ledger, LedgerError};
+use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
 
 /// The schema version this program writes.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// What leads from each version to the next.
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
+/// Pages kept in memory: the random ends of the indexes spill into the log below this.
+const CACHE_KIB: i64 = 16 * 1024;
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
-/// An open ledger.
+/// An open ledger. Threads take turns at it.
 pub struct SqliteLedger {
+    path: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+/// What one thread at a time may touch.
+struct Inner {
     connection: Connection,
     path: PathBuf,
     /// The last event's number and hash, as of this process's last look.
@@ -54,15 +67,65 @@ impl SqliteLedger {
                 .map_err(|e| failed(&e, e.kind() == std::io::ErrorKind::StorageFull))?;
         }
         let connection = Connection::open(path).map_err(|e| failed(&e, is_passing(&e)))?;
-        let ledger = Self {
+        let inner = Inner {
             connection,
             path: path.to_owned(),
             head: Cell::new((0, GENESIS)),
         };
-        ledger.prepare()?;
-        Ok(ledger)
+        inner.prepare()?;
+        Ok(Self {
+            path: path.to_owned(),
+            inner: Mutex::new(inner),
+        })
     }
 
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // What is written is a transaction, so a thread that died left nothing half done.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` in one transaction on top of the journal's present head.
+    fn write<T>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let inner = self.inner();
+        let transaction = inner.begin()?;
+        inner.look_up_head()?;
+        let outcome = work(&inner)?;
+        transaction.commit().map_err(|e| inner.failed(e))?;
+        Ok(outcome)
+    }
+
+    /// Locks the file beside the database whose name ends in `suffix`.
+    fn lock(
+        &self,
+        suffix: &str,
+        held: fn(PathBuf) -> LedgerError,
+    ) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        let mut name = self.path.file_name().unwrap_or_default().to_owned();
+        name.push(suffix);
+        let failed = |e: std::io::Error| LedgerError::Database {
+            path: self.path.clone(),
+            why: format!("its lock file: {e}"),
+            retry: e.kind() == std::io::ErrorKind::StorageFull,
+        };
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.with_file_name(name))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(file)),
+            Err(TryLockError::WouldBlock) => Err(held(self.path.clone())),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+}
+
+impl Inner {
     fn prepare(&self) -> Result<(), LedgerError> {
         let at = |e| self.failed(e);
         self.connection.busy_timeout(BUSY).map_err(at)?;
@@ -71,6 +134,9 @@ impl SqliteLedger {
             .map_err(at)?;
         self.connection
             .pragma_update(None, "synchronous", "FULL")
+            .map_err(at)?;
+        self.connection
+            .pragma_update(None, "cache_size", -CACHE_KIB)
             .map_err(at)?;
         self.connection.set_prepared_statement_cache_capacity(64);
         let transaction = self.begin()?;
@@ -84,10 +150,11 @@ impl SqliteLedger {
                 known: VERSION,
             });
         }
-        if version < 1 {
-            transaction
-                .execute_batch(include_str!("schema.sql"))
-                .map_err(at)?;
+        let known = usize::try_from(version).unwrap_or_default();
+        for step in MIGRATIONS.iter().skip(known) {
+            transaction.execute_batch(step).map_err(at)?;
+        }
+        if version < VERSION {
             transaction
                 .pragma_update(None, "user_version", VERSION)
                 .map_err(at)?;
@@ -109,13 +176,9 @@ impl SqliteLedger {
             .map_err(|e| self.failed(e))
     }
 
-    /// Runs `work` in one transaction on top of the journal's present head.
-    fn write(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<(), LedgerError>,
-    ) -> Result<(), LedgerError> {
-        let transaction = self.begin()?;
-        let head = transaction
+    fn look_up_head(&self) -> Result<(), LedgerError> {
+        let head = self
+            .connection
             .query_row(
                 "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1",
                 [],
@@ -124,11 +187,10 @@ impl SqliteLedger {
             .optional()
             .map_err(|e| self.failed(e))?;
         self.head.set(head.unwrap_or((0, GENESIS)));
-        work(&transaction)?;
-        transaction.commit().map_err(|e| self.failed(e))
+        Ok(())
     }
 
-    /// Appends to the journal, inside [`Self::write`].
+    /// Appends to the journal, inside [`SqliteLedger::write`].
     fn event(
         &self,
         now: UtcTime,
@@ -196,51 +258,48 @@ impl SqliteLedger {
             .ok_or_else(|| LedgerError::NoIntent(key.event_subject()))
     }
 
+    fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
+        let sql = format!("SELECT {} FROM certificates WHERE id = ?1", rows::COLUMNS);
+        self.connection
+            .prepare_cached(&sql)
+            .and_then(|mut one| one.query_row([id.as_str()], rows::certificate).optional())
+            .map_err(|e| self.failed(e))
+    }
+
     fn known(&self, id: &CertificateId) -> Result<CertificateRecord, LedgerError> {
         self.certificate(id)?
             .ok_or_else(|| LedgerError::Unknown(id.to_string()))
     }
 
-    fn conflict(&self, error: rusqlite::Error, record: &CertificateRecord) -> LedgerError {
-        let text = error.to_string();
-        let unique = error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
-        if unique && text.contains("certificates.serial") {
-            LedgerError::Serial(crate::core::ids::hex(&record.serial))
-        } else if unique {
-            LedgerError::Live {
-                device: record.device.clone(),
-                purpose: record.purpose,
-            }
-        } else {
-            self.failed(error)
-        }
+    /// The row that keeps `record` out.
+    fn holder(&self, record: &CertificateRecord) -> Result<CertificateRecord, LedgerError> {
+        rows::holder(&self.connection, record)
+            .map_err(|e| self.failed(e))?
+            .ok_or_else(|| LedgerError::Serial(crate::core::ids::hex(&record.serial)))
     }
 
-    /// Locks the file beside the database whose name ends in `suffix`.
-    fn lock(
+    /// One event for many rows: each by its serial number, with what it now holds.
+    fn block_event(
         &self,
-        suffix: &str,
-        held: fn(PathBuf) -> LedgerError,
-    ) -> Result<Box<dyn std::any::Any>, LedgerError> {
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        let failed = |e: std::io::Error| LedgerError::Database {
-            path: self.path.clone(),
-            why: format!("its lock file: {e}"),
-            retry: e.kind() == std::io::ErrorKind::StorageFull,
-        };
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.with_file_name(name))
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(held(self.path.clone())),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+        run: &dyn Run,
+        kind: &str,
+        records: &[CertificateRecord],
+    ) -> Result<(), LedgerError> {
+        let subject = format!("run:{}", run.id());
+        for records in records.chunk_by(|a, b| a.issuer == b.issuer) {
+            let rows: serde_json::Map<_, _> = records
+                .iter()
+                .map(|record| {
+                    (
+                        crate::core::ids::hex(&record.serial),
+                        record.digest().into(),
+                    )
+                })
+                .collect();
+            let body = serde_json::json!({ "issuer": records[0].issuer, "rows": rows });
+            self.event(records[0].updated, kind, &subject, &body)?;
         }
+        Ok(())
     }
 }
 
@@ -266,8 +325,97 @@ impl Ledger for SqliteLedger {
         self.lock(".rotations.lock", LedgerError::HeldRotations)
     }
 
+    fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
+        let id = {
+            let inner = self.inner();
+            inner
+                .connection
+                .query_row(
+                    "INSERT INTO runs (started) VALUES (?1) RETURNING id",
+                    [now.unix()],
+                    |row| row.get::<_, i64>(0),
+                )
+                .map_err(|e| inner.failed(e))?
+        };
+        Ok(Box::new(runs::begin(&self.path, id)?))
+    }
+
+    fn claim(
+        &self,
+        run: &dyn Run,
+        intents: &[Intent],
+        now: UtcTime,
+    ) -> Result<Vec<Claim>, LedgerError> {
+        let mut living = HashMap::new();
+        self.write(|inner| {
+            let mut claims = Vec::with_capacity(intents.len());
+            let mut written = Vec::with_capacity(intents.len());
+            for intent in intents {
+                let record = CertificateRecord {
+                    run: Some(run.id().to_owned()),
+                    ..CertificateRecord::intended(intent, now)
+                };
+                let added =
+                    rows::insert_free(&inner.connection, &record).map_err(|e| inner.failed(e))?;
+                if added {
+                    written.push(record);
+                    claims.push(Claim::Claimed);
+                    continue;
+                }
+                let holder = inner.holder(&record)?;
+                claims.push(match &holder.run {
+                    _ if holder.state != CertificateState::Intended => {
+                        Claim::Live(Box::new(holder))
+                    }
+                    Some(other) if other == run.id() => Claim::Busy,
+                    Some(other)
+                        if *living
+                            .entry(other.clone())
+                            .or_insert_with(|| runs::is_alive(&self.path, other)) =>
+                    {
+                        Claim::Busy
+                    }
+                    _ => Claim::Leftover(Box::new(holder)),
+                });
+            }
+            inner.block_event(run, "certificates.intended", &written)?;
+            Ok(claims)
+        })
+    }
+
+    fn confirm_block(
+        &self,
+        run: &dyn Run,
+        confirmations: &[Confirmation],
+        checkpoint: Option<&Checkpoint>,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.write(|inner| {
+            let mut written = Vec::with_capacity(confirmations.len());
+            for confirmation in confirmations {
+                let record = rows::issue(&inner.connection, (run.id(), confirmation), now)
+                    .map_err(|e| inner.failed(e))?
+                    .ok_or_else(|| LedgerError::NoIntent(confirmation.key.event_subject()))?;
+                written.push(record);
+            }
+            inner.block_event(run, "certificates.issued", &written)?;
+            match checkpoint {
+                Some(mark) => {
+                    rows::save_checkpoint(&inner.connection, mark).map_err(|e| inner.failed(e))
+                }
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
+        let inner = self.inner();
+        rows::checkpoint(&inner.connection, output).map_err(|e| inner.failed(e))
+    }
+
     fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
-        self.write(|connection| {
+        self.write(|inner| {
+            let connection = &inner.connection;
             let known: Option<String> = connection
                 .query_row(
                     "SELECT id FROM authorities WHERE name = ?1",
@@ -275,7 +423,7 @@ impl Ledger for SqliteLedger {
                     |row| row.get(0),
                 )
                 .optional()
-                .map_err(|e| self.failed(e))?;
+                .map_err(|e| inner.failed(e))?;
             match known {
                 Some(id) if id == authority.certificate.id().as_str() => return Ok(()),
                 Some(_) => return Err(LedgerError::NameTaken(authority.name.clone())),
@@ -295,58 +443,49 @@ impl Ledger for SqliteLedger {
                         authority.created.unix(),
                     ],
                 )
-                .map_err(|e| self.failed(e))?;
+                .map_err(|e| inner.failed(e))?;
             let body = serde_json::json!({
                 "id": authority.certificate.id(),
                 "row": authority.digest(),
             });
             let kind = format!("authority.{}", authority.origin);
-            self.event(authority.created, &kind, &authority.event_subject(), &body)
+            inner.event(authority.created, &kind, &authority.event_subject(), &body)
         })
     }
 
     fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
-        self.connection
+        let inner = self.inner();
+        inner
+            .connection
             .prepare_cached(
                 "SELECT name, der, parent, folder, origin, created FROM authorities ORDER BY name",
             )
             .and_then(|mut all| all.query_map([], rows::authority)?.collect())
-            .map_err(|e| self.failed(e))
-    }
-
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|connection| {
-            for intent in intents {
-                let record = CertificateRecord::intended(intent, now);
-                rows::insert(connection, &record).map_err(|e| self.conflict(e, &record))?;
-                self.certificate_event(&record, "")?;
-            }
-            Ok(())
-        })
+            .map_err(|e| inner.failed(e))
     }
 
     fn confirm(&self, confirmations: &[Confirmation], now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|_| {
+        self.write(|inner| {
             for confirmation in confirmations {
-                let mut record = self.open_intent(&confirmation.key)?;
+                let mut record = inner.open_intent(&confirmation.key)?;
                 record.id = Some(CertificateId::of_der(&confirmation.der));
                 record.der = Some(confirmation.der.clone());
                 record.state = CertificateState::Issued;
                 record.updated = now;
-                self.save(&record, "")?;
+                inner.save(&record, "")?;
             }
             Ok(())
         })
     }
 
     fn abandon(&self, keys: &[SerialKey], now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|_| {
+        self.write(|inner| {
             for key in keys {
-                let mut record = self.open_intent(key)?;
+                let mut record = inner.open_intent(key)?;
                 record.state = CertificateState::Abandoned;
                 record.live = false;
                 record.updated = now;
-                self.save(&record, "")?;
+                inner.save(&record, "")?;
             }
             Ok(())
         })
@@ -361,51 +500,36 @@ impl Ledger for SqliteLedger {
             "SELECT {} FROM certificates WHERE device = ?1 AND purpose = ?2 AND live = 1",
             rows::COLUMNS
         );
+        let inner = self.inner();
         let mut found = Vec::new();
         for device in devices {
-            let row = self
+            let row = inner
                 .connection
                 .prepare_cached(&sql)
                 .and_then(|mut one| {
                     one.query_row(params![device, purpose.as_str()], rows::certificate)
                         .optional()
                 })
-                .map_err(|e| self.failed(e))?;
+                .map_err(|e| inner.failed(e))?;
             found.extend(row);
         }
         Ok(found)
     }
 
     fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
-        let sql = format!("SELECT {} FROM certificates WHERE id = ?1", rows::COLUMNS);
-        self.connection
-            .prepare_cached(&sql)
-            .and_then(|mut one| one.query_row([id.as_str()], rows::certificate).optional())
-            .map_err(|e| self.failed(e))
+        self.inner().certificate(id)
     }
 
     fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError> {
-        let sql = format!(
-            "SELECT {} FROM certificates WHERE (?1 IS NULL OR device = ?1) \
-             AND (?2 IS NULL OR state = ?2) AND (?3 = 0 OR live = 1) ORDER BY row DESC LIMIT ?4",
-            rows::COLUMNS
-        );
-        let limit = filter.limit.map_or(-1, i64::from);
-        self.connection
-            .prepare_cached(&sql)
+        let inner = self.inner();
+        inner
+            .connection
+            .prepare_cached(&rows::filtered())
             .and_then(|mut all| {
-                all.query_map(
-                    params![
-                        filter.device,
-                        filter.state.map(CertificateState::as_str),
-                        filter.live_only,
-                        limit
-                    ],
-                    rows::certificate,
-                )?
-                .collect()
+                all.query_map(params_from_iter(rows::filter(filter)), rows::certificate)?
+                    .collect()
             })
-            .map_err(|e| self.failed(e))
+            .map_err(|e| inner.failed(e))
     }
 
     fn set_state(
@@ -415,15 +539,15 @@ impl Ledger for SqliteLedger {
         detail: &str,
         now: UtcTime,
     ) -> Result<(), LedgerError> {
-        self.write(|_| {
-            let mut record = self.known(id)?;
+        self.write(|inner| {
+            let mut record = inner.known(id)?;
             if record.state == state {
                 return Ok(());
             }
             record.state = state;
             record.live &= state == CertificateState::Issued;
             record.updated = now;
-            self.save(&record, detail)
+            inner.save(&record, detail)
         })
     }
 
@@ -433,8 +557,8 @@ impl Ledger for SqliteLedger {
         new: &CertificateId,
         now: UtcTime,
     ) -> Result<(), LedgerError> {
-        self.write(|_| {
-            let (mut old, mut new) = (self.known(old)?, self.known(new)?);
+        self.write(|inner| {
+            let (mut old, mut new) = (inner.known(old)?, inner.known(new)?);
             if new.live && !old.live {
                 return Ok(());
             }
@@ -447,8 +571,8 @@ impl Ledger for SqliteLedger {
             }
             new.live = true;
             (old.updated, new.updated) = (now, now);
-            self.save(&old, "replaced by a proved successor")?;
-            self.save(&new, "proved; now the live identity")
+            inner.save(&old, "replaced by a proved successor")?;
+            inner.save(&new, "proved; now the live identity")
         })
     }
 
@@ -458,27 +582,30 @@ impl Ledger for SqliteLedger {
         folder: &Path,
         now: UtcTime,
     ) -> Result<(), LedgerError> {
-        self.write(|_| {
-            let mut record = self.known(id)?;
+        self.write(|inner| {
+            let mut record = inner.known(id)?;
             record.folder = Some(folder.to_owned());
             record.updated = now;
-            self.save(&record, "moved")
+            inner.save(&record, "moved")
         })
     }
 
     fn rotation(&self, device: &str) -> Result<Option<RotationRecord>, LedgerError> {
-        self.connection
+        let inner = self.inner();
+        inner
+            .connection
             .query_row(
                 "SELECT device, old, new, step, started, updated FROM rotations WHERE device = ?1",
                 [device],
                 rows::rotation,
             )
             .optional()
-            .map_err(|e| self.failed(e))
+            .map_err(|e| inner.failed(e))
     }
 
     fn save_rotation(&self, rotation: &RotationRecord) -> Result<(), LedgerError> {
-        self.write(|connection| {
+        self.write(|inner| {
+            let connection = &inner.connection;
             connection
                 .execute(
                     "INSERT INTO rotations (device, old, new, step, started, updated) \
@@ -494,31 +621,33 @@ impl Ledger for SqliteLedger {
                         rotation.updated.unix(),
                     ],
                 )
-                .map_err(|e| self.failed(e))?;
+                .map_err(|e| inner.failed(e))?;
             let body = serde_json::json!({
                 "old": rotation.old,
                 "new": rotation.new,
                 "step": rotation.step,
             });
             let subject = format!("rotation:{}", rotation.device);
-            self.event(rotation.updated, "rotation.step", &subject, &body)
+            inner.event(rotation.updated, "rotation.step", &subject, &body)
         })
     }
 
     fn end_rotation(&self, device: &str, outcome: &str, now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|connection| {
+        self.write(|inner| {
+            let connection = &inner.connection;
             let removed = connection
                 .execute("DELETE FROM rotations WHERE device = ?1", [device])
-                .map_err(|e| self.failed(e))?;
+                .map_err(|e| inner.failed(e))?;
             if removed == 0 {
                 return Ok(());
             }
             let body = serde_json::json!({ "outcome": outcome });
-            self.event(now, "rotation.ended", &format!("rotation:{device}"), &body)
+            inner.event(now, "rotation.ended", &format!("rotation:{device}"), &body)
         })
     }
 
     fn verify(&self) -> Result<LedgerCheck, LedgerError> {
-        verify::verify(&self.connection).map_err(|e| self.failed(e))
+        let inner = self.inner();
+        verify::verify(&inner.connection).map_err(|e| inner.failed(e))
     }
 }

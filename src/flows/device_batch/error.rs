@@ -35,12 +35,6 @@ pub enum BatchError {
     /// The list cannot be used.
     #[error(transparent)]
     List(#[from] ListError),
-    /// Not what was written there.
-    #[error("`{path}` does not say up to where its output is good")]
-    Mark {
-        /// The file beside the output.
-        path: PathBuf,
-    },
     /// Somebody cut the output.
     #[error("`{path}` was changed: it is shorter than what the ledger says was written to it")]
     Short {
@@ -78,7 +72,7 @@ impl BatchError {
             Self::List(e) => e,
             Self::Sign(e) => e,
             Self::Stopped { source, .. } => &**source,
-            Self::Mark { .. } | Self::Short { .. } | Self::Thread => return None,
+            Self::Short { .. } | Self::Thread => return None,
         })
     }
 }
@@ -86,19 +80,18 @@ impl BatchError {
 impl Explain for BatchError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Mark { .. } | Self::Short { .. } => Kind::Refused,
+            Self::Short { .. } => Kind::Refused,
             _ => self.inner().map_or(Kind::Bug, Explain::kind),
         }
     }
     fn code(&self) -> &'static str {
         match self {
-            Self::Mark { .. } => "output.mark",
             Self::Short { .. } => "output.short",
             _ => self.inner().map_or("batch.thread", Explain::code),
         }
     }
     fn hint(&self) -> Option<String> {
-        if let Self::Mark { .. } | Self::Short { .. } = self {
+        if let Self::Short { .. } = self {
             return Some("put the file back as it was, or name another --out".into());
         }
         self.inner()

@@ -7,16 +7,15 @@
 //! off, and those intents are given up and made anew. Of folders, each is in its place whole
 //! (confirmed by the next run) or not at all (given up). Never half an identity, never two.
 
-mod book;
 mod error;
 mod list;
 mod sink;
 mod work;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-pub use book::Book;
 pub use error::BatchError;
 pub use list::{Checked, ListCheck, OpenRows, OrderOf};
 
@@ -25,12 +24,12 @@ use crate::core::draft::{DraftSpec, Purpose};
 use crate::core::handover::{Authority, Shape};
 use crate::core::ids::{CertificateId, hex};
 use crate::core::key::{KeyAlgorithm, PrivateKey};
-use crate::core::record::SerialKey;
+use crate::core::record::{CertificateRecord, IdentityPurpose, SerialKey};
 use crate::core::subject::Subject;
 use crate::core::time::Validity;
 use crate::flows::issuer::{Issuer, IssuerError};
 use crate::ports::folders::Folders;
-use crate::ports::ledger::LedgerError;
+use crate::ports::ledger::{Ledger, LedgerError};
 use crate::ports::streams::Streams;
 use crate::ports::{Clock, Entropy, FileError, Files, Keygen};
 
@@ -61,7 +60,7 @@ pub struct DeviceBatch<'a> {
     /// Makes keys, on every core.
     pub keygen: &'a (dyn Keygen + Sync),
     /// The record.
-    pub book: Book<'a>,
+    pub ledger: &'a (dyn Ledger + Sync),
     /// How many threads take blocks.
     pub threads: usize,
 }
@@ -161,6 +160,8 @@ pub trait Watch: Sync {
     fn done(&self, devices: &[Done]);
     /// After each block.
     fn progress(&self, tally: Tally);
+    /// This many devices are being issued by another process, which is waited for.
+    fn waiting(&self, devices: usize);
 }
 
 /// An identity that was made and is not yet in its place.
@@ -184,7 +185,7 @@ impl DeviceBatch<'_> {
             return Err(BatchError::Issuer(IssuerError::Empty));
         }
         let stamp = self.stamp(request)?;
-        let _run = self.book.begin()?;
+        let run = self.ledger.begin_run(self.clock.now())?;
         let folders = !request.shape.is_stream();
         if folders {
             self.files.create_dir(request.out)?;
@@ -200,8 +201,8 @@ impl DeviceBatch<'_> {
         if folders {
             self.files.create_dir(&staging)?;
         }
-        let sink = Sink::open(self, request)?;
-        let work = Work::new((self, request, watch), (stamp, staging), sink)?;
+        let sink = Sink::open((self, &*run), request)?;
+        let work = Work::new((self, request, watch), (stamp, &*run, staging), sink)?;
         let outcome = work.all();
         let cleared = if folders {
             let cleared = self.folders.remove(&work.staging);
@@ -257,7 +258,7 @@ impl DeviceBatch<'_> {
                 return Ok(());
             }
             let names: Vec<&str> = block.iter().map(|row| row.name.as_str()).collect();
-            let live = self.book.live(&names)?;
+            let live = self.live(&names)?;
             if let Some(record) = live.values().find(|record| record.id.is_some())
                 && request.fail_if_exists
             {
@@ -270,11 +271,17 @@ impl DeviceBatch<'_> {
                 let folder = request.out.join(name);
                 let stranger = !request.shape.is_stream() && self.files.exists(&folder);
                 // Another process may have put it there since.
-                if stranger && self.book.live(&[name])?.is_empty() {
+                if stranger && self.live(&[name])?.is_empty() {
                     return Err(BatchError::File(FileError::Exists(folder)));
                 }
             }
         }
+    }
+
+    fn live(&self, names: &[&str]) -> Result<HashMap<String, CertificateRecord>, BatchError> {
+        let live = self.ledger.live(names, IdentityPurpose::Operational)?;
+        let keyed = |record: CertificateRecord| (record.device.clone(), record);
+        Ok(live.into_iter().map(keyed).collect())
     }
 }
 

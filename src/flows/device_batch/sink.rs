@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{Context, SHA256};
 
-use super::book::{Checkpoint, Mark};
 use super::{BatchError, DeviceBatch, Made, Request};
 use crate::core::bundle::Secrecy;
 use crate::core::handover::ending;
 use crate::core::ids::{CertificateId, hex};
 use crate::core::time::Validity;
 use crate::ports::FileError;
+use crate::ports::ledger::{Checkpoint, Run};
 use crate::ports::streams::Stream;
 
 /// The growing files of one batch.
@@ -74,7 +74,10 @@ struct Seal<'a> {
 
 impl Sink {
     /// Opens what grows, as far as the ledger vouches for it.
-    pub(super) fn open(flow: &DeviceBatch<'_>, request: &Request<'_>) -> Result<Self, BatchError> {
+    pub(super) fn open(
+        (flow, run): (&DeviceBatch<'_>, &dyn Run),
+        request: &Request<'_>,
+    ) -> Result<Self, BatchError> {
         let to_stdout = request.out == Path::new("-");
         let named = if request.shape.is_stream() {
             Some(request.out).filter(|_| !to_stdout)
@@ -82,7 +85,7 @@ impl Sink {
             request.manifest
         };
         let known = match named {
-            Some(path) => flow.book.mark(path)?,
+            Some(path) => flow.ledger.checkpoint(&path.to_string_lossy())?,
             None => None,
         };
         let mut sink = Self {
@@ -92,8 +95,8 @@ impl Sink {
             hash: Context::new(&SHA256),
             name: named.map(Path::to_owned),
         };
-        let Mark { offset: mark, rows } = known.unwrap_or_default();
         let mut fresh = known.is_none();
+        let (mark, rows) = known.map_or((0, 0), |known| (known.offset_bytes, known.rows));
         if request.shape.is_stream() {
             let stream = grown(flow, (request.out, Secrecy::Private), (fresh, mark))?;
             // The earlier output was taken away whole: this one begins anew.
@@ -109,8 +112,9 @@ impl Sink {
             sink.manifest = Some(manifest);
         }
         sink.rows = if fresh { 0 } else { rows };
-        if fresh && let Some(name) = &sink.name {
-            flow.book.begin_output(name)?;
+        if fresh && let Some(mark) = sink.checkpoint() {
+            flow.ledger
+                .confirm_block(run, &[], Some(&mark), flow.clock.now())?;
         }
         Ok(sink)
     }
@@ -138,11 +142,13 @@ impl Sink {
         Ok(at)
     }
 
-    fn mark(&self) -> Mark {
-        Mark {
-            offset: self.stream.as_ref().map_or(0, |stream| stream.mark),
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        let name = self.name.as_ref()?;
+        Some(Checkpoint {
+            output: name.to_string_lossy().into_owned(),
+            offset_bytes: self.stream.as_ref().map_or(0, |stream| stream.mark),
             rows: self.rows,
-        }
+        })
     }
 
     /// Puts a block and its lines at the end, durably, and says what the ledger may vouch for.
@@ -152,7 +158,6 @@ impl Sink {
         bytes: &[u8],
         made: &[Made],
     ) -> Result<Option<Checkpoint>, BatchError> {
-        let before = self.mark();
         if let Some(manifest) = &mut self.manifest {
             let mut lines = Vec::with_capacity(made.len() * 320);
             for one in made {
@@ -169,12 +174,7 @@ impl Sink {
             stream.mark += bytes.len() as u64;
         }
         self.rows += made.len() as u64;
-        let checkpoint = |output| Checkpoint {
-            output,
-            before,
-            after: self.mark(),
-        };
-        Ok(self.name.clone().map(checkpoint))
+        Ok(self.checkpoint())
     }
 
     /// Ends the stream, and signs the manifest. What is ended already is left as it is.

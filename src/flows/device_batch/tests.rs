@@ -1,4 +1,3 @@
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -19,7 +18,7 @@ use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::explain::{Explain, Kind};
 use crate::flows::device_issue::saved;
 use crate::ports::Signer;
-use crate::ports::ledger::{Confirmation, Filter, Ledger};
+use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, Run};
 use crate::ports::streams::{Source, Stream};
 
 const DEVICES: usize = 70;
@@ -223,8 +222,16 @@ impl Streams for MemoryStreams {
 /// The ledger's promises in memory; fails before or after the write, as a lost answer would.
 struct MemoryLedger<'a> {
     records: &'a Mutex<Vec<CertificateRecord>>,
+    marks: &'a Mutex<BTreeMap<String, Checkpoint>>,
     fault: &'a Fault,
-    open: Cell<bool>,
+}
+
+struct OnlyRun;
+
+impl Run for OnlyRun {
+    fn id(&self) -> &str {
+        "1"
+    }
 }
 
 impl MemoryLedger<'_> {
@@ -240,33 +247,67 @@ impl MemoryLedger<'_> {
     }
 }
 
+fn confirm(records: &mut [CertificateRecord], all: &[Confirmation]) {
+    for Confirmation { key, der } in all {
+        let record = records.iter_mut().find(|r| r.key() == *key).unwrap();
+        assert_eq!(record.state, CertificateState::Intended);
+        record.id = Some(CertificateId::of_der(der));
+        record.der = Some(der.clone());
+        record.state = CertificateState::Issued;
+    }
+}
+
 impl Ledger for MemoryLedger<'_> {
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         Ok(Box::new(()))
     }
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
-        assert!(!self.open.replace(true));
-        Ok(Box::new(()))
+        unreachable!()
     }
-    fn intend(&self, intents: &[Intent], now: UtcTime) -> Result<(), LedgerError> {
+    fn begin_run(&self, _: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
+        Ok(Box::new(OnlyRun))
+    }
+    /// One run after another: what is intended was left by a dead one.
+    fn claim(
+        &self,
+        _: &dyn Run,
+        intents: &[Intent],
+        now: UtcTime,
+    ) -> Result<Vec<Claim>, LedgerError> {
+        let mut claims = Vec::new();
         self.write(|records| {
             for intent in intents {
-                let taken = records.iter().any(|r| r.live && r.device == intent.device);
-                assert!(!taken, "two live identities of {}", intent.device);
-                records.push(CertificateRecord::intended(intent, now));
+                let holder = records.iter().find(|r| r.live && r.device == intent.device);
+                claims.push(match holder.cloned().map(Box::new) {
+                    Some(r) if r.state == CertificateState::Intended => Claim::Leftover(r),
+                    Some(r) => Claim::Live(r),
+                    None => {
+                        records.push(CertificateRecord::intended(intent, now));
+                        Claim::Claimed
+                    }
+                });
             }
+        })?;
+        Ok(claims)
+    }
+    fn confirm_block(
+        &self,
+        _: &dyn Run,
+        all: &[Confirmation],
+        mark: Option<&Checkpoint>,
+        _: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.write(|records| {
+            confirm(records, all);
+            let mut marks = self.marks.lock().unwrap();
+            marks.extend(mark.map(|mark| (mark.output.clone(), mark.clone())));
         })
     }
+    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
+        Ok(self.marks.lock().unwrap().get(output).cloned())
+    }
     fn confirm(&self, all: &[Confirmation], _: UtcTime) -> Result<(), LedgerError> {
-        self.write(|records| {
-            for Confirmation { key, der } in all {
-                let record = records.iter_mut().find(|r| r.key() == *key).unwrap();
-                assert_eq!(record.state, CertificateState::Intended);
-                record.id = Some(CertificateId::of_der(der));
-                record.der = Some(der.clone());
-                record.state = CertificateState::Issued;
-            }
-        })
+        self.write(|records| confirm(records, all))
     }
     fn abandon(&self, keys: &[SerialKey], _: UtcTime) -> Result<(), LedgerError> {
         self.write(|records| {
@@ -368,12 +409,16 @@ impl Watch for Seen {
         self.0.lock().unwrap().extend(told);
     }
     fn progress(&self, _: Tally) {}
+    fn waiting(&self, _: usize) {
+        unreachable!()
+    }
 }
 
 /// A factory that survives its runs.
 struct Bench {
     content: &'static Mutex<Content>,
     records: Mutex<Vec<CertificateRecord>>,
+    marks: Mutex<BTreeMap<String, Checkpoint>>,
     entropy: Counter,
     ca: Certificate,
     signer: LocalSigner,
@@ -403,6 +448,7 @@ impl Bench {
         Self {
             content: Box::leak(Box::default()),
             records: Mutex::default(),
+            marks: Mutex::default(),
             entropy: Counter::default(),
             ca: draft.seal(&signature).unwrap(),
             signer,
@@ -433,10 +479,10 @@ impl Bench {
             content: self.content,
             fault,
         };
-        let mut ledger = MemoryLedger {
+        let ledger = MemoryLedger {
             records: &self.records,
+            marks: &self.marks,
             fault,
-            open: Cell::new(false),
         };
         let flow = DeviceBatch {
             clock: &Still,
@@ -445,7 +491,7 @@ impl Bench {
             folders: &disk,
             streams: &streams,
             keygen: &RingKeys::default(),
-            book: Book::new(&mut ledger, &disk),
+            ledger: &ledger,
             threads: 2,
         };
         let rows = || {

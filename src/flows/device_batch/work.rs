@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::book::Claim;
 use super::sink::Sink;
 use super::{
     Authority, BLOCK, BatchError, DeviceBatch, Done, MIN_BLOCK, Made, Order, Request, STREAM_BLOCK,
@@ -21,7 +21,12 @@ use crate::core::handover::{Leaf, STREAM_BYTES, framed};
 use crate::core::ids::{CertificateId, hex};
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
 use crate::flows::device_issue::{belongs, saved};
-use crate::ports::ledger::{Confirmation, LedgerError};
+use crate::ports::ledger::{Claim, Confirmation, LedgerError, Run};
+
+/// Devices of other processes kept in mind before they are looked at again.
+const MAX_WAITING: usize = 16_384;
+/// How long to wait before looking at them again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What every thread needs.
 pub(super) struct Work<'a, 'p> {
@@ -29,6 +34,7 @@ pub(super) struct Work<'a, 'p> {
     request: &'a Request<'a>,
     watch: &'a dyn Watch,
     stamp: Stamp,
+    run: &'a dyn Run,
     pub(super) staging: PathBuf,
     issuer: CertificateId,
     authority: Authority,
@@ -37,6 +43,8 @@ pub(super) struct Work<'a, 'p> {
     next: AtomicUsize,
     stop: AtomicBool,
     tally: Mutex<Tally>,
+    /// Devices that other processes are at work on.
+    waiting: Mutex<Vec<Order>>,
     sink: Mutex<Sink>,
 }
 
@@ -52,7 +60,7 @@ struct Sorted {
 impl<'a, 'p> Work<'a, 'p> {
     pub(super) fn new(
         (flow, request, watch): (&'a DeviceBatch<'p>, &'a Request<'a>, &'a dyn Watch),
-        (stamp, staging): (Stamp, PathBuf),
+        (stamp, run, staging): (Stamp, &'a dyn Run, PathBuf),
         sink: Sink,
     ) -> Result<Self, BatchError> {
         let share =
@@ -67,6 +75,7 @@ impl<'a, 'p> Work<'a, 'p> {
             request,
             watch,
             stamp,
+            run,
             staging,
             issuer: request.issuer.certificate()?.id().clone(),
             authority: Authority::new(request.issuer.chain),
@@ -75,6 +84,7 @@ impl<'a, 'p> Work<'a, 'p> {
             next: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             tally: Mutex::default(),
+            waiting: Mutex::default(),
             sink: Mutex::new(sink),
         })
     }
@@ -89,7 +99,8 @@ impl<'a, 'p> Work<'a, 'p> {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Threads take blocks until there are none, or one fails: the others finish theirs.
+    /// Threads take blocks until there are none, or one fails: the others finish theirs. What
+    /// other processes were at work on is looked at last.
     pub(super) fn all(&self) -> Result<(), BatchError> {
         std::thread::scope(|scope| {
             let workers: Vec<_> = (0..self.flow.threads.max(1))
@@ -99,7 +110,36 @@ impl<'a, 'p> Work<'a, 'p> {
                 .into_iter()
                 .map(|worker| worker.join().unwrap_or(Err(BatchError::Thread)))
                 .fold(Ok(()), Result::and)
-        })
+        })?;
+        let left = lock(&self.waiting).len();
+        if left > 0 {
+            self.watch.waiting(left);
+        }
+        self.revisit(0)
+    }
+
+    /// Tries again what other processes were at work on, until no more than `most` are left.
+    fn revisit(&self, most: usize) -> Result<(), BatchError> {
+        loop {
+            let mut orders = {
+                let mut waiting = lock(&self.waiting);
+                if waiting.len() <= most {
+                    return Ok(());
+                }
+                std::mem::take(&mut *waiting)
+            };
+            let before = orders.len();
+            while !orders.is_empty() && !self.stop.load(Ordering::Relaxed) {
+                let rest = orders.split_off(orders.len().saturating_sub(self.size));
+                self.block(rest)?;
+            }
+            if self.stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if lock(&self.waiting).len() >= before {
+                self.flow.clock.sleep(PAUSE);
+            }
+        }
     }
 
     fn until_done(&self) -> Result<(), BatchError> {
@@ -110,6 +150,7 @@ impl<'a, 'p> Work<'a, 'p> {
                 return Ok(());
             }
             self.block(orders).inspect_err(stopping)?;
+            self.revisit(MAX_WAITING).inspect_err(stopping)?;
         }
         Ok(())
     }
@@ -152,15 +193,16 @@ impl<'a, 'p> Work<'a, 'p> {
     }
 
     fn claim(&self, orders: Vec<Order>) -> Result<Sorted, BatchError> {
-        let (book, clock) = (&self.flow.book, self.flow.clock);
+        let (ledger, clock) = (self.flow.ledger, self.flow.clock);
         let intents: Vec<Intent> = orders.iter().map(|order| self.intent(order)).collect();
-        let claims = book.claim(&intents, clock.now())?;
+        let claims = ledger.claim(self.run, &intents, clock.now())?;
         let mut sorted = Sorted::default();
-        let (mut confirmed, mut lost) = (Vec::new(), Vec::new());
+        let (mut busy, mut confirmed, mut lost) = (Vec::new(), Vec::new(), Vec::new());
         for ((order, intent), claim) in orders.into_iter().zip(intents).zip(claims) {
             match claim {
                 Claim::Claimed => sorted.mine.push((order, intent)),
                 Claim::Live(record) => self.skip(*record, &mut sorted)?,
+                Claim::Busy => busy.push(order),
                 Claim::Leftover(record) => {
                     if let Some(leaf) = self.placed(&record) {
                         confirmed.push((record, leaf));
@@ -171,8 +213,9 @@ impl<'a, 'p> Work<'a, 'p> {
                 }
             }
         }
+        lock(&self.waiting).extend(busy);
         if !lost.is_empty() {
-            book.abandon(&lost, clock.now())?;
+            self.give_up(&lost)?;
         }
         for (record, leaf) in confirmed {
             self.confirm_leftover(&record, &leaf, &mut sorted)?;
@@ -180,7 +223,19 @@ impl<'a, 'p> Work<'a, 'p> {
         Ok(sorted)
     }
 
-    /// A folder that a dead run had put in place whole.
+    /// Another process may have settled the same leftovers meanwhile: then there is nothing to do.
+    fn give_up(&self, lost: &[SerialKey]) -> Result<(), BatchError> {
+        match self.flow.ledger.abandon(lost, self.flow.clock.now()) {
+            Ok(()) => Ok(()),
+            Err(LedgerError::NoIntent(_)) if lost.len() == 1 => Ok(()),
+            Err(LedgerError::NoIntent(_)) => lost
+                .iter()
+                .try_for_each(|one| self.give_up(std::slice::from_ref(one))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A folder that a dead run had put in place whole. Another process may confirm it as well.
     fn confirm_leftover(
         &self,
         record: &CertificateRecord,
@@ -192,8 +247,14 @@ impl<'a, 'p> Work<'a, 'p> {
             der: leaf.der().to_vec(),
         };
         let now = self.flow.clock.now();
-        self.flow.book.confirm(&[confirmation], now)?;
-        sorted.tally.finished += 1;
+        match self.flow.ledger.confirm(&[confirmation], now) {
+            Ok(()) => sorted.tally.finished += 1,
+            Err(LedgerError::NoIntent(_)) => {
+                sorted.tally.skipped += 1;
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
         sorted.done.push(Done {
             name: record.device.clone(),
             standing: Standing::Finished,
@@ -260,6 +321,7 @@ impl<'a, 'p> Work<'a, 'p> {
             folder: (!request.shape.is_stream()).then(|| request.out.join(&order.device)),
             batch: Some(request.batch.to_owned()),
             replaces: None,
+            flaw: None,
         }
     }
 
@@ -380,11 +442,10 @@ impl<'a, 'p> Work<'a, 'p> {
             })
             .collect();
         let now = self.flow.clock.now();
-        let first = made.first().map_or("", |one| &one.order.device);
-        let block = (first, &confirmations[..]);
-        self.flow
-            .book
-            .confirm_block(block, checkpoint.as_ref(), now)
+        Ok(self
+            .flow
+            .ledger
+            .confirm_block(self.run, &confirmations, checkpoint.as_ref(), now)?)
     }
 
     fn done(&self, made: &Made) -> Done {
