@@ -7,6 +7,7 @@ use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
     RotationRecord, SerialKey,
 };
+use crate::core::revocation::Revocation;
 use crate::core::time::UtcTime;
 use crate::explain::{Explain, Kind};
 
@@ -69,9 +70,22 @@ pub struct Checkpoint {
     pub rows: u64,
 }
 
+/// A CRL that a CA signed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CrlRecord {
+    /// Its number; a CA's numbers only rise.
+    pub number: u64,
+    /// When it was made.
+    pub this_update: UtcTime,
+    /// When the next one comes at the latest.
+    pub next_update: UtcTime,
+    /// The CRL.
+    pub der: Vec<u8>,
+}
+
 /// Writes down what is issued before and after it happens. Batches are one transaction each.
 pub trait Ledger {
-    /// Keeps every other process out that makes or imports a CA, until the answer is dropped (or
+    /// Keeps every other process out that makes or imports a CA, or signs a CRL, until the answer is dropped (or
     /// this process dies). Issuing for devices goes on beside it.
     ///
     /// # Errors
@@ -166,6 +180,31 @@ pub trait Ledger {
         now: UtcTime,
     ) -> Result<(), LedgerError>;
 
+    /// Revokes a signed certificate: it is not live any more. What was revoked before keeps its
+    /// time and reason, and nothing changes. `detail` is for the journal.
+    ///
+    /// # Errors
+    /// `ledger.unknown` when there is no such certificate.
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        revocation: Revocation,
+        detail: &str,
+        now: UtcTime,
+    ) -> Result<(), LedgerError>;
+
+    /// Every certificate of this CA that was revoked, oldest first.
+    fn revoked(&self, issuer: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError>;
+
+    /// The CRL of this CA with the greatest number.
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError>;
+
+    /// Keeps a signed CRL for good. Which process has a number first is decided here.
+    ///
+    /// # Errors
+    /// `ledger.crl-number` when its number is not greater than every earlier one.
+    fn save_crl(&self, issuer: &CertificateId, crl: &CrlRecord) -> Result<(), LedgerError>;
+
     /// Makes `new` the live identity of its device and `old` superseded, at once. Doing it again
     /// changes nothing.
     ///
@@ -218,6 +257,9 @@ pub enum LedgerError {
     /// Another process issues for this device.
     #[error("another nameplate process is issuing for device `{0}`")]
     Busy(String),
+    /// Another CRL came first.
+    #[error("CRL number {0} is taken: another process signed a CRL meanwhile")]
+    CrlNumber(u64),
     /// Another process makes or imports a CA.
     #[error("another nameplate process is at work on the CAs of the ledger `{0}`")]
     Held(PathBuf),
@@ -261,6 +303,7 @@ impl Explain for LedgerError {
         match self {
             Self::Database { retry: true, .. }
             | Self::Busy(_)
+            | Self::CrlNumber(_)
             | Self::Held(_)
             | Self::HeldRotations(_) => Kind::Unavailable,
             Self::Database { .. } | Self::Schema { .. } | Self::Unknown(_) => Kind::Input,
@@ -272,6 +315,7 @@ impl Explain for LedgerError {
         match self {
             Self::Database { .. } => "ledger.database",
             Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => "ledger.held",
+            Self::CrlNumber(_) => "ledger.crl-number",
             Self::Live { .. } => "ledger.live",
             Self::NameTaken(_) => "ledger.name-taken",
             Self::NoIntent(_) => "ledger.no-intent",
@@ -288,6 +332,7 @@ impl Explain for LedgerError {
             Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => {
                 Some("wait until it is done, then run this again".into())
             }
+            Self::CrlNumber(_) => Some("run the same command again".into()),
             Self::Live { device, .. } => Some(format!(
                 "see it with `nameplate device show {device}`; \
                  replace it with `nameplate device rotate {device}`"

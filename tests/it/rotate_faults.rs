@@ -18,6 +18,7 @@ use nameplate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
     RotationRecord, SerialKey,
 };
+use nameplate::core::revocation::{Revocation, RevocationReason};
 use nameplate::core::status::CertificateStatus;
 use nameplate::core::time::{Span, UtcTime};
 use nameplate::effects::entropy::OsEntropy;
@@ -27,11 +28,13 @@ use nameplate::effects::ledger::sqlite::SqliteLedger;
 use nameplate::effects::swap::FolderSwap;
 use nameplate::flows::ca_create::{self, CaCreate};
 use nameplate::flows::device_issue::{self, DeviceIssue, saved};
-use nameplate::flows::device_revoke::DeviceRevoke;
+use nameplate::flows::device_revoke::{DeviceRevoke, Why};
 use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotated};
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
-use nameplate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
+use nameplate::ports::ledger::{
+    Checkpoint, Claim, Confirmation, CrlRecord, Filter, Ledger, LedgerError, Run,
+};
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
 };
@@ -221,6 +224,24 @@ impl Ledger for FaultyLedger<'_> {
         now: UtcTime,
     ) -> Result<(), LedgerError> {
         self.guard(|| self.inner.set_state(id, state, detail, now))
+    }
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        revocation: Revocation,
+        detail: &str,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.guard(|| self.inner.revoke(id, revocation, detail, now))
+    }
+    fn revoked(&self, issuer: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError> {
+        self.inner.revoked(issuer)
+    }
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        self.inner.last_crl(issuer)
+    }
+    fn save_crl(&self, issuer: &CertificateId, crl: &CrlRecord) -> Result<(), LedgerError> {
+        self.guard(|| self.inner.save_crl(issuer, crl))
     }
     fn promote(
         &self,
@@ -741,9 +762,13 @@ fn what_was_revoked_during_a_rotation_stays_so() {
         let revoke = DeviceRevoke {
             clock: &lab.clock,
             ledger: &lab.ledger,
-            plane: &lab.plane,
+            plane: Some(&lab.plane),
         };
-        revoke.run("pump", "stolen").unwrap();
+        let why = Why {
+            reason: RevocationReason::KeyCompromise,
+            note: "stolen",
+        };
+        revoke.run("pump", &why).unwrap();
         assert!(lab.rotate().is_err(), "after {fault_at}");
         for (id, entry) in lab.plane.entries.borrow().iter() {
             assert_eq!(

@@ -14,14 +14,17 @@ use rusqlite::{
     params_from_iter,
 };
 
-use super::{rows, runs, verify};
+use super::{crls, rows, runs, verify};
 use crate::core::ids::CertificateId;
 use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, Event, GENESIS, IdentityPurpose, Intent,
     LedgerCheck, RotationRecord, SerialKey,
 };
+use crate::core::revocation::Revocation;
 use crate::core::time::UtcTime;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
+use crate::ports::ledger::{
+    Checkpoint, Claim, Confirmation, CrlRecord, Filter, Ledger, LedgerError, Run,
+};
 
 /// The schema version this program writes.
 const VERSION: i64 = 2;
@@ -548,6 +551,56 @@ impl Ledger for SqliteLedger {
             record.live &= state == CertificateState::Issued;
             record.updated = now;
             inner.save(&record, detail)
+        })
+    }
+
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        revocation: Revocation,
+        detail: &str,
+        now: UtcTime,
+    ) -> Result<(), LedgerError> {
+        self.write(|inner| {
+            let mut record = inner.known(id)?;
+            if record.state == CertificateState::Revoked {
+                return Ok(());
+            }
+            record.state = CertificateState::Revoked;
+            record.live = false;
+            record.revocation.get_or_insert(revocation);
+            record.updated = now;
+            inner.save(&record, detail)
+        })
+    }
+
+    fn revoked(&self, issuer: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError> {
+        let inner = self.inner();
+        crls::revoked(&inner.connection, issuer).map_err(|e| inner.failed(e))
+    }
+
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        let inner = self.inner();
+        crls::last(&inner.connection, issuer).map_err(|e| inner.failed(e))
+    }
+
+    fn save_crl(&self, issuer: &CertificateId, crl: &CrlRecord) -> Result<(), LedgerError> {
+        self.write(|inner| {
+            let added =
+                crls::insert(&inner.connection, issuer, crl).map_err(|e| inner.failed(e))?;
+            if !added {
+                return Err(LedgerError::CrlNumber(crl.number));
+            }
+            let body = serde_json::json!({
+                "number": crl.number,
+                "sha256": CertificateId::of_der(&crl.der),
+            });
+            inner.event(
+                crl.this_update,
+                "crl.signed",
+                &format!("crl:{issuer}"),
+                &body,
+            )
         })
     }
 

@@ -13,12 +13,13 @@ use crate::core::cert::Certificate;
 use crate::core::draft::{Draft, IssuerView};
 use crate::core::record::{AuthorityRecord, LedgerCheck, RotationRecord};
 use crate::core::record::{CertificateRecord, CertificateState, IdentityPurpose, Intent};
+use crate::core::revocation::Revocation;
 use crate::core::time::{Span, UtcTime};
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::explain::{Explain, Kind};
 use crate::flows::device_issue::saved;
 use crate::ports::Signer;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, Run};
+use crate::ports::ledger::{Checkpoint, Claim, Confirmation, CrlRecord, Filter, Ledger, Run};
 use crate::ports::streams::{Source, Stream};
 
 const DEVICES: usize = 70;
@@ -347,6 +348,24 @@ impl Ledger for MemoryLedger<'_> {
         _: &str,
         _: UtcTime,
     ) -> Result<(), LedgerError> {
+        unreachable!()
+    }
+    fn revoke(
+        &self,
+        _: &CertificateId,
+        _: Revocation,
+        _: &str,
+        _: UtcTime,
+    ) -> Result<(), LedgerError> {
+        unreachable!()
+    }
+    fn revoked(&self, _: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError> {
+        unreachable!()
+    }
+    fn last_crl(&self, _: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        unreachable!()
+    }
+    fn save_crl(&self, _: &CertificateId, _: &CrlRecord) -> Result<(), LedgerError> {
         unreachable!()
     }
     fn promote(&self, _: &CertificateId, _: &CertificateId, _: UtcTime) -> Result<(), LedgerError> {
