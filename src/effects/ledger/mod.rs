@@ -4,6 +4,7 @@
 pub mod sqlite;
 
 mod crls;
+mod inner;
 mod rows;
 mod runs;
 mod verify;
