@@ -7,6 +7,8 @@ mod args_issue;
 mod args_template;
 #[cfg(feature = "operator")]
 mod ca;
+#[cfg(feature = "operator")]
+mod cert;
 mod connect;
 mod device;
 mod identity;
@@ -51,6 +53,9 @@ enum Command {
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Ca(ca::Command),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Cert(cert::Command),
     Connect(connect::Args),
     #[command(subcommand)]
     Device(device::Command),
@@ -85,6 +90,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         #[cfg(feature = "operator")]
         Command::Ca(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Cert(command) => command.run(&settings, output),
         Command::Connect(args) => output.finish(args.run(&settings)),
         Command::Device(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]

@@ -24,6 +24,11 @@ pub(super) trait Report: Display + Serialize {
     fn silent(&self) -> bool {
         false
     }
+
+    /// What NDJSON prints, one object a line; `None` is the whole report on one line.
+    fn lines(&self) -> Option<Vec<serde_json::Value>> {
+        None
+    }
 }
 
 /// Where and how to print.
@@ -67,16 +72,10 @@ impl Output {
     fn print<T: Report>(self, value: &T) -> ExitCode {
         let text = match self.format {
             Format::Text => value.to_string(),
-            Format::Json | Format::Ndjson => {
-                let envelope = Envelope {
-                    schema_version: SCHEMA_VERSION,
-                    body: value,
-                };
-                match serde_json::to_string(&envelope) {
-                    Ok(text) => text,
-                    Err(error) => return self.fail(&bug(&error)),
-                }
-            }
+            Format::Json | Format::Ndjson => match self.json(value) {
+                Ok(text) => text,
+                Err(error) => return self.fail(&bug(&error)),
+            },
         };
         if text.is_empty() || value.silent() {
             return ExitCode::from(value.exit_code());
@@ -90,6 +89,16 @@ impl Output {
                 format!("the result could not be written to stdout: {error}"),
             )),
             Ok(()) => ExitCode::from(value.exit_code()),
+        }
+    }
+
+    fn json<T: Report>(self, value: &T) -> Result<String, serde_json::Error> {
+        match value.lines() {
+            Some(lines) if self.format == Format::Ndjson => {
+                let lines: Vec<String> = lines.iter().map(enveloped).collect::<Result<_, _>>()?;
+                Ok(lines.join("\n"))
+            }
+            _ => enveloped(value),
         }
     }
 
@@ -161,6 +170,13 @@ impl Output {
         let _ = writeln!(anstream::stderr(), "{text}");
         ExitCode::from(code)
     }
+}
+
+fn enveloped<T: Serialize>(body: &T) -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Envelope {
+        schema_version: SCHEMA_VERSION,
+        body,
+    })
 }
 
 fn failure_text(failure: &Failure) -> String {

@@ -272,7 +272,8 @@ pub const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 /// id-kp-clientAuth.
 pub const CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
 
-fn alternative_name(name: &GeneralName<'_>) -> String {
+/// A GeneralName as `DNS:…`, `IP:…`, `URI:…`, `email:…`.
+pub(crate) fn alternative_name(name: &GeneralName<'_>) -> String {
     match name {
         GeneralName::DNSName(dns) => format!("DNS:{dns}"),
         GeneralName::IPAddress(bytes) => match **bytes {

@@ -246,11 +246,45 @@ impl PrivateKey {
     pub fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<Self, KeyError> {
         let info = EncryptedPrivateKeyInfoRef::from_der(der)
             .map_err(|e| KeyError::Format(format!("the encrypted key cannot be read: {e}")))?;
+        bounded(&info)?;
         let document = info.decrypt(passphrase).map_err(|_| KeyError::Passphrase)?;
         let clear = Zeroizing::new(document.as_bytes().to_vec());
         PrivateKeyInfoRef::from_der(&clear).map_err(|_| KeyError::Passphrase)?;
         Ok(Self { pkcs8: clear })
     }
+}
+
+/// Most memory that opening a key may take, in bytes: four times what OpenSSL allows.
+const MAX_KDF_BYTES: u64 = 128 << 20;
+/// Most rounds of PBKDF2, some seconds' worth.
+const MAX_KDF_ROUNDS: u32 = 10_000_000;
+
+/// Refuses a file from outside that asks for more work than any honest one does (RFC 7914 §2: scrypt
+/// takes 128 · N · r bytes).
+fn bounded(info: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), KeyError> {
+    let Some(scheme) = info.encryption_algorithm.pbes2() else {
+        return Ok(());
+    };
+    let too_much = match &scheme.kdf {
+        pbes2::Kdf::Pbkdf2(kdf) if kdf.iteration_count > MAX_KDF_ROUNDS => {
+            format!(
+                "{} rounds of PBKDF2, more than {MAX_KDF_ROUNDS}",
+                kdf.iteration_count
+            )
+        }
+        pbes2::Kdf::Scrypt(kdf) => {
+            let lanes = u64::from(kdf.block_size).saturating_mul(kdf.parallelization.into());
+            let bytes = kdf.cost_parameter.saturating_mul(128).saturating_mul(lanes);
+            if bytes <= MAX_KDF_BYTES {
+                return Ok(());
+            }
+            format!("{bytes} bytes of memory for scrypt, more than {MAX_KDF_BYTES}")
+        }
+        _ => return Ok(()),
+    };
+    Err(KeyError::Format(format!(
+        "opening this key would take {too_much}"
+    )))
 }
 
 impl KeyFile {
@@ -339,5 +373,33 @@ impl Explain for KeyError {
             Self::Passphrase => "key.passphrase",
             Self::Pem(error) => error.code(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_would_take_too_much_to_open_is_refused() {
+        let der = tlv_key();
+        let key = PrivateKey::from_pkcs8(Zeroizing::new(der));
+        let text = key.to_encrypted_pem(b"secret", [1; 16], [2; 16]).unwrap();
+        let block = pem::parse(text.as_bytes()).unwrap().remove(0);
+        assert!(PrivateKey::decrypt(&block.der, b"secret").is_ok());
+        // N = 16384 and r = 8 stand one behind the other.
+        let cost = [0x02, 0x02, 0x40, 0x00, 0x02, 0x01, 0x08];
+        let at = block.der.windows(7).position(|w| w == cost).unwrap();
+        let mut hostile = block.der.clone();
+        hostile[at + 6] = 0x7f;
+        let error = PrivateKey::decrypt(&hostile, b"secret").unwrap_err();
+        assert!(error.to_string().contains("266338304 bytes"), "{error}");
+    }
+
+    /// A PKCS#8 of the right form; no arithmetic is done with it.
+    fn tlv_key() -> Vec<u8> {
+        let scalar = [7; 32];
+        let sec1 = [&[0x30, 0x25, 0x02, 0x01, 0x01, 0x04, 0x20][..], &scalar].concat();
+        wrap(&P256_PREFIX[2..23], &sec1).unwrap().pkcs8().to_vec()
     }
 }

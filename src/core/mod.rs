@@ -35,6 +35,12 @@ pub mod fit;
 pub mod handover;
 /// Names that AWS IoT gives rules to, parsed once.
 pub mod ids;
+/// Everything a certificate says.
+#[cfg(feature = "operator")]
+pub mod inspect;
+/// What a file of certificates really holds.
+#[cfg(feature = "operator")]
+pub mod intake;
 /// May a certificate connect, must it be provisioned first, or is it refused?
 #[cfg(feature = "sandbox")]
 pub mod jitp;

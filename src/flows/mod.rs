@@ -12,6 +12,9 @@ pub mod ca_import;
 /// Registering a CA at the target.
 #[cfg(feature = "operator")]
 pub mod ca_register;
+/// Certificates from files, folders, stdin or a server.
+#[cfg(feature = "operator")]
+pub mod cert_gather;
 /// The first connect that knows JITP.
 pub mod connect;
 /// `device batch`.

@@ -14,4 +14,10 @@ pub trait Browse {
     /// # Errors
     /// `file.read`, `file.missing`.
     fn folders(&self, folder: &Path) -> Result<Vec<PathBuf>, FileError>;
+
+    /// The files directly inside, by name.
+    ///
+    /// # Errors
+    /// `file.read`, `file.missing`.
+    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, FileError>;
 }

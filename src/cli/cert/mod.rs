@@ -1,0 +1,23 @@
+//! `cert …`
+
+mod gather;
+mod inspect;
+
+use std::process::ExitCode;
+
+use super::report::Output;
+use super::settings::Settings;
+
+/// Look at certificates, wherever they come from
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    Inspect(inspect::Args),
+}
+
+impl Command {
+    pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
+        match self {
+            Self::Inspect(args) => output.finish(args.run(settings)),
+        }
+    }
+}
