@@ -99,13 +99,13 @@ impl Args {
         (path, due): (&Path, Option<Due>),
         now: UtcTime,
     ) -> Result<Listed, Failure> {
-        let list = last.map(|last| Crl::from_der(&last.der)).transpose()?;
+        let crl = last.map(|last| Crl::from_der(&last.der)).transpose()?;
         Ok(Listed {
             ca: self.name,
             number: last.map(|last| last.number),
             this_update: last.map(|last| last.this_update),
             next_update: last.map(|last| last.next_update),
-            revoked: list.map_or(0, |list| list.len()),
+            revoked: crl.map_or(0, |crl| crl.len()),
             out: shown(path),
             due,
             checked: self.check,
