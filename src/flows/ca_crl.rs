@@ -6,13 +6,11 @@ use std::path::{Path, PathBuf};
 use crate::core::bundle::Secrecy;
 use crate::core::cert::Certificate;
 use crate::core::crl::{Crl, CrlDraft, CrlError, CrlSpec, MAX_BYTES, Revoked};
-use crate::core::ids::CertificateId;
-use crate::core::record::CertificateRecord;
+use crate::core::record::CrlRecord;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Explain, Kind};
-use crate::flows::device_revoke::revocation_of;
 use crate::flows::issuer::{Issuer, IssuerError};
-use crate::ports::ledger::{CrlRecord, Ledger, LedgerError};
+use crate::ports::ledger::{Ledger, LedgerError, NextCrl};
 use crate::ports::streams::Streams;
 use crate::ports::{Clock, FileError, Files, SignError};
 
@@ -73,17 +71,20 @@ impl CaCrl<'_> {
         let _held = self.ledger.hold()?;
         let (ca, now) = (issuer.certificate()?, self.clock.now());
         issuer.window(now)?;
-        let last = self.ledger.last_crl(ca.id())?;
-        if let Some(last) = last.as_ref().filter(|last| last.this_update > now) {
+        if let Some(last) = self.ledger.last_crl(ca.id())?
+            && last.this_update > now
+        {
             return Err(CaCrlError::Clock(now, last.this_update));
         }
+        let next = self.ledger.next_crl(ca.id())?;
         let spec = CrlSpec {
-            number: last.map_or(1, |last| last.number.saturating_add(1)),
+            number: next.number,
             this_update: now,
             next_update: now.plus(span),
-            revoked: self.entries(ca.id(), now)?,
+            revoked: entries(&next, now),
         };
         let mut record = CrlRecord {
+            issuer: ca.id().clone(),
             number: spec.number,
             this_update: spec.this_update,
             next_update: spec.next_update,
@@ -93,7 +94,7 @@ impl CaCrl<'_> {
         let signature = issuer.signer.sign(draft.tbs())?;
         let crl = draft.seal(&signature)?;
         record.der = crl.der().to_vec();
-        self.ledger.save_crl(ca.id(), &record)?;
+        self.ledger.save_crl(&record)?;
         self.put(&crl, place).map_err(|source| CaCrlError::Put {
             number: record.number,
             source,
@@ -115,7 +116,7 @@ impl CaCrl<'_> {
             return Ok(Some(Due::Over));
         }
         let crl = Crl::from_der(&last.der)?;
-        let entries = self.entries(ca.id(), now)?;
+        let entries = entries(&self.ledger.next_crl(ca.id())?, now);
         if entries.iter().any(|one| crl.entry(&one.serial).is_none()) {
             return Ok(Some(Due::Revoked));
         }
@@ -128,12 +129,6 @@ impl CaCrl<'_> {
             Err(error) => return Err(error.into()),
         };
         Ok((!held).then_some(Due::File))
-    }
-
-    fn entries(&self, ca: &CertificateId, now: UtcTime) -> Result<Vec<Revoked>, LedgerError> {
-        let all = self.ledger.revoked(ca)?;
-        let lasting = all.iter().filter(|one| one.validity.not_after >= now);
-        Ok(lasting.map(entry).collect())
     }
 
     fn put(&self, crl: &Crl, place: &Place) -> Result<(), FileError> {
@@ -151,9 +146,12 @@ impl CaCrl<'_> {
     }
 }
 
-fn entry(record: &CertificateRecord) -> Revoked {
-    let revocation = revocation_of(record);
-    Revoked::new(&record.serial, revocation.at, revocation.reason)
+/// What is revoked and has not expired.
+fn entries(next: &NextCrl, now: UtcTime) -> Vec<Revoked> {
+    let lasting = next.revoked.iter().filter(|row| row.not_after >= now);
+    lasting
+        .map(|row| Revoked::new(&row.serial, row.revocation.at, row.revocation.reason))
+        .collect()
 }
 
 /// Why there is no new list.

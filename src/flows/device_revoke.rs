@@ -2,7 +2,7 @@
 //! known to be on its way out, never one that is revoked at the target and live here.
 
 use crate::core::ids::CertificateId;
-use crate::core::record::{CertificateRecord, CertificateState};
+use crate::core::record::CertificateState;
 use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
@@ -20,15 +20,6 @@ pub struct DeviceRevoke<'a> {
     pub plane: Option<&'a dyn ControlPlane>,
 }
 
-/// Why a device is revoked.
-#[derive(Clone, Copy, Debug)]
-pub struct Why<'a> {
-    /// For the ledger and the CRL.
-    pub reason: RevocationReason,
-    /// For the ledger's journal alone; may be empty.
-    pub note: &'a str,
-}
-
 /// One certificate that is revoked now.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct RevokedCertificate {
@@ -44,22 +35,17 @@ pub struct RevokedCertificate {
     pub at_target: Option<bool>,
 }
 
-/// When and why a revoked certificate was revoked. One that was revoked before reasons were kept has
-/// the time at which its state last changed, and no reason.
-pub fn revocation_of(record: &CertificateRecord) -> Revocation {
-    record.revocation.unwrap_or(Revocation {
-        at: record.updated,
-        reason: RevocationReason::Unspecified,
-    })
-}
-
 impl DeviceRevoke<'_> {
     /// Revokes every certificate that the device ever had, and ends a rotation that was under way.
     /// Doing it again changes nothing.
     ///
     /// # Errors
     /// `revoke.none` when the device has no certificate, `ledger.*`, `cloud.*`.
-    pub fn run(&self, device: &str, why: &Why<'_>) -> Result<Vec<RevokedCertificate>, RevokeError> {
+    pub fn run(
+        &self,
+        device: &str,
+        reason: RevocationReason,
+    ) -> Result<Vec<RevokedCertificate>, RevokeError> {
         // A rotation under way would attach and activate what is being revoked.
         let _held = self.ledger.hold_rotations()?;
         let filter = Filter {
@@ -68,26 +54,16 @@ impl DeviceRevoke<'_> {
         };
         let records = self.ledger.certificates(&filter)?;
         let now = self.clock.now();
-        let revocation = Revocation {
-            at: now,
-            reason: why.reason,
-        };
         let mut signed = Vec::new();
         // All of them here, before the target can fail at one.
         for record in records {
-            let Some(id) = record.id.clone() else {
+            let Some(id) = record.id else {
                 continue;
             };
-            self.ledger.revoke(&id, revocation, why.note, now)?;
-            let was_revoked_here = record.state == CertificateState::Revoked;
             signed.push(RevokedCertificate {
+                revocation: self.ledger.revoke(&id, reason, now)?,
+                was_revoked_here: record.state == CertificateState::Revoked,
                 id,
-                was_revoked_here,
-                revocation: if was_revoked_here {
-                    revocation_of(&record)
-                } else {
-                    revocation
-                },
                 at_target: None,
             });
         }

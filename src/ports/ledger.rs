@@ -1,13 +1,14 @@
 //! The durable record of everything issued. Whatever returns without an error is on the disk.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::core::ids::CertificateId;
 use crate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
-    RotationRecord, SerialKey,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
+    LedgerCheck, RotationRecord, SerialKey,
 };
-use crate::core::revocation::Revocation;
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::UtcTime;
 use crate::explain::{Explain, Kind};
 
@@ -70,22 +71,30 @@ pub struct Checkpoint {
     pub rows: u64,
 }
 
-/// A CRL that a CA signed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct CrlRecord {
-    /// Its number; a CA's numbers only rise.
+/// What a CA's next CRL is to say.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NextCrl {
+    /// One more than the last one's number; 1 for the first.
     pub number: u64,
-    /// When it was made.
-    pub this_update: UtcTime,
-    /// When the next one comes at the latest.
-    pub next_update: UtcTime,
-    /// The CRL.
-    pub der: Vec<u8>,
+    /// Every certificate of this CA that is revoked, expired ones too.
+    pub revoked: Vec<RevokedRow>,
+}
+
+/// One revoked certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RevokedRow {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When and why. What was revoked before reasons were kept has none, and the time of its last
+    /// change.
+    pub revocation: Revocation,
+    /// The last second of its validity.
+    pub not_after: UtcTime,
 }
 
 /// Writes down what is issued before and after it happens. Batches are one transaction each.
 pub trait Ledger {
-    /// Keeps every other process out that makes or imports a CA, or signs a CRL, until the answer is dropped (or
+    /// Keeps every other process out that makes or imports a CA, until the answer is dropped (or
     /// this process dies). Issuing for devices goes on beside it.
     ///
     /// # Errors
@@ -167,6 +176,16 @@ pub trait Ledger {
     /// Certificates, newest first.
     fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError>;
 
+    /// Certificates, newest first, one after another, until `each` breaks off. Memory stays flat.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn for_each_certificate(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError>;
+
     /// Moves an issued certificate to `state`; `detail` says why, for the journal. States other
     /// than issued are not live.
     ///
@@ -180,30 +199,35 @@ pub trait Ledger {
         now: UtcTime,
     ) -> Result<(), LedgerError>;
 
-    /// Revokes a signed certificate: it is not live any more. What was revoked before keeps its
-    /// time and reason, and nothing changes. `detail` is for the journal.
+    /// Calls a certificate revoked, which is final: doing it again changes nothing, and the answer
+    /// is the revocation that stands.
     ///
     /// # Errors
     /// `ledger.unknown` when there is no such certificate.
     fn revoke(
         &self,
         id: &CertificateId,
-        revocation: Revocation,
-        detail: &str,
+        reason: RevocationReason,
         now: UtcTime,
-    ) -> Result<(), LedgerError>;
+    ) -> Result<Revocation, LedgerError>;
 
-    /// Every certificate of this CA that was revoked, oldest first.
-    fn revoked(&self, issuer: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError>;
-
-    /// The CRL of this CA with the greatest number.
-    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError>;
-
-    /// Keeps a signed CRL for good. Which process has a number first is decided here.
+    /// What the next CRL of this CA is to say, as of one moment.
     ///
     /// # Errors
-    /// `ledger.crl-number` when its number is not greater than every earlier one.
-    fn save_crl(&self, issuer: &CertificateId, crl: &CrlRecord) -> Result<(), LedgerError>;
+    /// `ledger.database`.
+    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError>;
+
+    /// The CRL with the highest number of this CA.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError>;
+
+    /// Keeps a CRL. Which of two processes had its number first is decided here.
+    ///
+    /// # Errors
+    /// `ledger.crl-number` when the number is not the next one; nothing is written then.
+    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError>;
 
     /// Makes `new` the live identity of its device and `old` superseded, at once. Doing it again
     /// changes nothing.
@@ -254,12 +278,12 @@ pub enum LedgerError {
         /// Whether trying again may help.
         retry: bool,
     },
+    /// Another process made a CRL meanwhile.
+    #[error("the CRL number {0} is not this CA's next one: another process made a CRL meanwhile")]
+    CrlNumber(u64),
     /// Another process issues for this device.
     #[error("another nameplate process is issuing for device `{0}`")]
     Busy(String),
-    /// Another CRL came first.
-    #[error("CRL number {0} is taken: another process signed a CRL meanwhile")]
-    CrlNumber(u64),
     /// Another process makes or imports a CA.
     #[error("another nameplate process is at work on the CAs of the ledger `{0}`")]
     Held(PathBuf),
@@ -332,7 +356,7 @@ impl Explain for LedgerError {
             Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => {
                 Some("wait until it is done, then run this again".into())
             }
-            Self::CrlNumber(_) => Some("run the same command again".into()),
+            Self::CrlNumber(_) => Some("run this again: it takes the next number".into()),
             Self::Live { device, .. } => Some(format!(
                 "see it with `nameplate device show {device}`; \
                  replace it with `nameplate device rotate {device}`"

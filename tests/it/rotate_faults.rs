@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use nameplate::core::key::{KeyAlgorithm, PrivateKey};
 use nameplate::core::lifetime::{Lifetime, OnCaExpiry};
 use nameplate::core::pem;
 use nameplate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
-    RotationRecord, SerialKey,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
+    LedgerCheck, RotationRecord, SerialKey,
 };
 use nameplate::core::revocation::{Revocation, RevocationReason};
 use nameplate::core::status::CertificateStatus;
@@ -28,12 +29,12 @@ use nameplate::effects::ledger::sqlite::SqliteLedger;
 use nameplate::effects::swap::FolderSwap;
 use nameplate::flows::ca_create::{self, CaCreate};
 use nameplate::flows::device_issue::{self, DeviceIssue, saved};
-use nameplate::flows::device_revoke::{DeviceRevoke, Why};
+use nameplate::flows::device_revoke::DeviceRevoke;
 use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotated};
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
 use nameplate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, CrlRecord, Filter, Ledger, LedgerError, Run,
+    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
 };
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
@@ -225,23 +226,29 @@ impl Ledger for FaultyLedger<'_> {
     ) -> Result<(), LedgerError> {
         self.guard(|| self.inner.set_state(id, state, detail, now))
     }
+    fn for_each_certificate(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        self.inner.for_each_certificate(filter, each)
+    }
     fn revoke(
         &self,
         id: &CertificateId,
-        revocation: Revocation,
-        detail: &str,
+        reason: RevocationReason,
         now: UtcTime,
-    ) -> Result<(), LedgerError> {
-        self.guard(|| self.inner.revoke(id, revocation, detail, now))
+    ) -> Result<Revocation, LedgerError> {
+        self.guard(|| self.inner.revoke(id, reason, now))
     }
-    fn revoked(&self, issuer: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError> {
-        self.inner.revoked(issuer)
+    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError> {
+        self.inner.next_crl(issuer)
     }
     fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
         self.inner.last_crl(issuer)
     }
-    fn save_crl(&self, issuer: &CertificateId, crl: &CrlRecord) -> Result<(), LedgerError> {
-        self.guard(|| self.inner.save_crl(issuer, crl))
+    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError> {
+        self.guard(|| self.inner.save_crl(crl))
     }
     fn promote(
         &self,
@@ -764,11 +771,7 @@ fn what_was_revoked_during_a_rotation_stays_so() {
             ledger: &lab.ledger,
             plane: Some(&lab.plane),
         };
-        let why = Why {
-            reason: RevocationReason::KeyCompromise,
-            note: "stolen",
-        };
-        revoke.run("pump", &why).unwrap();
+        revoke.run("pump", RevocationReason::KeyCompromise).unwrap();
         assert!(lab.rotate().is_err(), "after {fault_at}");
         for (id, entry) in lab.plane.entries.borrow().iter() {
             assert_eq!(

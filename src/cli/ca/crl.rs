@@ -8,11 +8,11 @@ use super::super::report::{Output, Report, count};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
 use crate::core::crl::Crl;
+use crate::core::record::CrlRecord;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_crl::{CaCrl, Due, Place};
 use crate::ports::Clock;
-use crate::ports::ledger::{CrlRecord, Ledger};
 
 /// Sign a CA's certificate revocation list (CRL)
 ///
@@ -67,7 +67,7 @@ impl Args {
         let flow = CaCrl {
             clock: &factory.clock,
             files: &factory.files,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
             streams: &factory.streams,
         };
         if self.check {

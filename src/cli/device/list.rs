@@ -64,7 +64,7 @@ impl Args {
         let now = factory.clock.now();
         let issuer = self
             .ca
-            .map(|name| authority_id(&factory.ledger, &name))
+            .map(|name| authority_id(&*factory.ledger, &name))
             .transpose()?;
         let expiring_before = self
             .expiring_before

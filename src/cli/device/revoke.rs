@@ -9,7 +9,7 @@ use super::super::wire::target::{self, TargetReport};
 use crate::core::ids::ThingName;
 use crate::core::revocation::{Revocation, RevocationReason};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_revoke::{DeviceRevoke, RevokedCertificate, Why};
+use crate::flows::device_revoke::{DeviceRevoke, RevokedCertificate};
 
 /// Revoke every certificate of a device, in the ledger and at the target
 ///
@@ -24,14 +24,6 @@ pub(in crate::cli) struct Args {
     /// cessationOfOperation
     #[arg(long, value_name = "REASON", default_value_t)]
     reason: RevocationReason,
-    /// More about it, for the ledger's journal alone
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    note: String,
     /// In the ledger alone; a later run without --local goes on at the target
     #[arg(long)]
     local: bool,
@@ -69,14 +61,10 @@ impl Args {
         }
         let flow = DeviceRevoke {
             clock: &factory.clock,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
             plane: connected.as_ref().map(|connected| &*connected.plane),
         };
-        let why = Why {
-            reason: self.reason,
-            note: &self.note,
-        };
-        let certificates = flow.run(self.name.as_str(), &why)?;
+        let certificates = flow.run(self.name.as_str(), self.reason)?;
         Ok(Revoked {
             device: self.name,
             target: connected.map(|connected| connected.target),

@@ -3,8 +3,6 @@
 /// SQLite: one file.
 pub mod sqlite;
 
-mod crls;
-mod inner;
 mod rows;
 mod runs;
 mod verify;

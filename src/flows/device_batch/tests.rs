@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,15 +12,15 @@ use crate::core::batch::{ListFormat, Row, RowProblem, Rows};
 use crate::core::bundle::{File, Secrecy};
 use crate::core::cert::Certificate;
 use crate::core::draft::{Draft, IssuerView};
-use crate::core::record::{AuthorityRecord, LedgerCheck, RotationRecord};
+use crate::core::record::{AuthorityRecord, CrlRecord, LedgerCheck, RotationRecord};
 use crate::core::record::{CertificateRecord, CertificateState, IdentityPurpose, Intent};
-use crate::core::revocation::Revocation;
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::{Span, UtcTime};
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::explain::{Explain, Kind};
 use crate::flows::device_issue::saved;
 use crate::ports::Signer;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, CrlRecord, Filter, Ledger, Run};
+use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, NextCrl, Run};
 use crate::ports::streams::{Source, Stream};
 
 const DEVICES: usize = 70;
@@ -350,22 +351,28 @@ impl Ledger for MemoryLedger<'_> {
     ) -> Result<(), LedgerError> {
         unreachable!()
     }
-    fn revoke(
+    fn for_each_certificate(
         &self,
-        _: &CertificateId,
-        _: Revocation,
-        _: &str,
-        _: UtcTime,
+        _: &Filter,
+        _: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
     ) -> Result<(), LedgerError> {
         unreachable!()
     }
-    fn revoked(&self, _: &CertificateId) -> Result<Vec<CertificateRecord>, LedgerError> {
+    fn revoke(
+        &self,
+        _: &CertificateId,
+        _: RevocationReason,
+        _: UtcTime,
+    ) -> Result<Revocation, LedgerError> {
+        unreachable!()
+    }
+    fn next_crl(&self, _: &CertificateId) -> Result<NextCrl, LedgerError> {
         unreachable!()
     }
     fn last_crl(&self, _: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
         unreachable!()
     }
-    fn save_crl(&self, _: &CertificateId, _: &CrlRecord) -> Result<(), LedgerError> {
+    fn save_crl(&self, _: &CrlRecord) -> Result<(), LedgerError> {
         unreachable!()
     }
     fn promote(&self, _: &CertificateId, _: &CertificateId, _: UtcTime) -> Result<(), LedgerError> {
