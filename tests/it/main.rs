@@ -17,6 +17,8 @@ mod docs;
 mod fault_issue;
 mod issue;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod ledger_both;
 mod needs_renewal;
 mod preflight;
 mod project;
@@ -26,4 +28,6 @@ mod rotate;
 mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;
+#[cfg(feature = "postgres")]
+mod server;
 mod sweep;

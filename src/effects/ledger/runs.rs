@@ -5,7 +5,8 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::ports::ledger::{LedgerError, Run};
+use super::sql::Fault;
+use crate::ports::ledger::Run;
 
 /// A living run; the file goes with it.
 pub(super) struct LockedRun {
@@ -28,10 +29,9 @@ impl Drop for LockedRun {
 }
 
 /// Makes and locks the file of run `id`, which no other run had before.
-pub(super) fn begin(ledger: &Path, id: i64) -> Result<LockedRun, LedgerError> {
-    let path = lock_file(ledger, &id.to_string());
-    let failed = |e: std::io::Error| LedgerError::Database {
-        path: ledger.to_owned(),
+pub(super) fn begin(ledger: &Path, id: i64) -> Result<LockedRun, Fault> {
+    let path = lock_file(ledger, id);
+    let failed = |e: std::io::Error| Fault {
         why: format!("the run's lock file `{}`: {e}", path.display()),
         retry: e.kind() == std::io::ErrorKind::StorageFull,
     };
@@ -58,7 +58,7 @@ pub(super) fn begin(ledger: &Path, id: i64) -> Result<LockedRun, LedgerError> {
 }
 
 /// Whether the run's process is still there. When in doubt it is: its rows are then waited for.
-pub(super) fn is_alive(ledger: &Path, id: &str) -> bool {
+pub(super) fn is_alive(ledger: &Path, id: i64) -> bool {
     let path = lock_file(ledger, id);
     match File::options().write(true).open(&path) {
         Err(error) => error.kind() != std::io::ErrorKind::NotFound,
@@ -72,7 +72,7 @@ pub(super) fn is_alive(ledger: &Path, id: &str) -> bool {
     }
 }
 
-fn lock_file(ledger: &Path, id: &str) -> PathBuf {
+fn lock_file(ledger: &Path, id: i64) -> PathBuf {
     let mut folder = ledger.file_name().unwrap_or_default().to_owned();
     folder.push(".runs");
     ledger.with_file_name(folder).join(format!("{id}.lock"))
