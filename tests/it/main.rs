@@ -16,8 +16,12 @@ mod device_lab;
 mod docs;
 mod fault_issue;
 mod issue;
+#[cfg(feature = "kms")]
+mod kms;
 mod ledger;
 mod needs_renewal;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod preflight;
 mod project;
 mod readme;
