@@ -17,7 +17,6 @@ use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, KEY_URI, read_key, read_key_uri};
 use crate::flows::issuer::Issuer;
-use crate::ports::ledger::Ledger;
 use crate::ports::{Files, PassphraseSource, PassphraseUse, Passphrases, Signer};
 
 /// How a CA's key is opened: its passphrase, or the token that holds it. No secret in argv.

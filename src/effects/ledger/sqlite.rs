@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,11 +18,14 @@ use rusqlite::{
 use super::{rows, runs, verify};
 use crate::core::ids::CertificateId;
 use crate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, Event, GENESIS, IdentityPurpose, Intent,
-    LedgerCheck, RotationRecord, SerialKey,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, Event, GENESIS,
+    IdentityPurpose, Intent, LedgerCheck, RotationRecord, SerialKey,
 };
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::UtcTime;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
+use crate::ports::ledger::{
+    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+};
 
 /// The schema version this program writes.
 const VERSION: i64 = 2;
@@ -532,6 +536,25 @@ impl Ledger for SqliteLedger {
             .map_err(|e| inner.failed(e))
     }
 
+    fn for_each_certificate(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        let inner = self.inner();
+        let mut visit = || -> rusqlite::Result<()> {
+            let mut all = inner.connection.prepare_cached(&rows::filtered())?;
+            let mut found = all.query(params_from_iter(rows::filter(filter)))?;
+            while let Some(row) = found.next()? {
+                if each(rows::certificate(row)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        visit().map_err(|e| inner.failed(e))
+    }
+
     fn set_state(
         &self,
         id: &CertificateId,
@@ -548,6 +571,50 @@ impl Ledger for SqliteLedger {
             record.live &= state == CertificateState::Issued;
             record.updated = now;
             inner.save(&record, detail)
+        })
+    }
+
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        reason: RevocationReason,
+        now: UtcTime,
+    ) -> Result<Revocation, LedgerError> {
+        self.write(|inner| {
+            let mut record = inner.known(id)?;
+            if let Some(before) = record.standing_revocation() {
+                return Ok(before);
+            }
+            let revocation = Revocation { at: now, reason };
+            record.state = CertificateState::Revoked;
+            record.live = false;
+            record.revocation = Some(revocation);
+            record.updated = now;
+            inner.save(&record, reason.as_str())?;
+            Ok(revocation)
+        })
+    }
+
+    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError> {
+        let inner = self.inner();
+        rows::next_crl(&inner.connection, issuer).map_err(|e| inner.failed(e))
+    }
+
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        let inner = self.inner();
+        rows::last_crl(&inner.connection, issuer).map_err(|e| inner.failed(e))
+    }
+
+    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError> {
+        self.write(|inner| {
+            let last =
+                rows::last_crl(&inner.connection, &crl.issuer).map_err(|e| inner.failed(e))?;
+            if last.map_or(0, |last| last.number) + 1 != crl.number {
+                return Err(LedgerError::CrlNumber(crl.number));
+            }
+            rows::save_crl(&inner.connection, crl).map_err(|e| inner.failed(e))?;
+            let body = serde_json::json!({ "row": crl.digest() });
+            inner.event(crl.this_update, "crl.made", &crl.event_subject(), &body)
         })
     }
 
