@@ -156,8 +156,8 @@ impl fmt::Display for Pkcs11Uri {
             })
             .collect();
         if let Some(id) = &self.id {
-            let id: String = id.iter().map(|byte| format!("%{byte:02X}")).collect();
-            parts.push(format!("id={id}"));
+            let id = id.iter().copied().fold("id=".to_owned(), percent);
+            parts.push(id);
         }
         if let Some(object) = &self.object {
             parts.push(format!("object={}", percent_encode(object.as_bytes())));
@@ -256,14 +256,21 @@ fn percent_decode(text: &str) -> Result<Vec<u8>, KeyUriError> {
 
 /// Everything but what stands for itself in every part of the URI.
 fn percent_encode(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, &byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
-            text.push(byte.into());
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(byte) {
+            text.push((*byte).into());
+            text
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            percent(text, *byte)
         }
-        text
     })
+}
+
+fn percent(mut text: String, byte: u8) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    text.push('%');
+    text.extend([byte >> 4, byte & 15].map(|n| char::from(DIGITS[usize::from(n)])));
+    text
 }
 
 /// A key URI that names no key.

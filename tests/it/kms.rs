@@ -69,7 +69,14 @@ fn a_key_in_kms_signs() {
         assert_eq!(code, 0, "{args:?}: {value}");
         value
     };
-    ok(&["ca", "create", "root", "--key", "awskms:alias/root", "--generate-key"]);
+    ok(&[
+        "ca",
+        "create",
+        "root",
+        "--key",
+        "awskms:alias/root",
+        "--generate-key",
+    ]);
     let shown = ok(&["ca", "show", "root"]);
     let uri = shown["key_uri"].as_str().unwrap();
     assert!(uri.starts_with("awskms:arn:aws:kms:eu-west-1:"), "{uri}");
@@ -82,7 +89,11 @@ fn a_key_in_kms_signs() {
         let said = tool(
             "openssl",
             &[
-                "verify", "-x509_strict", "-CAfile", "ca/root/cert.pem", "-untrusted",
+                "verify",
+                "-x509_strict",
+                "-CAfile",
+                "ca/root/cert.pem",
+                "-untrusted",
                 &format!("devices/{device}/chain.pem"),
                 &format!("devices/{device}/device.crt.pem"),
             ],
@@ -95,24 +106,52 @@ fn a_key_in_kms_signs() {
     let certificate = project.path("ca/root/cert.pem");
     let certificate = certificate.to_str().unwrap();
     let import = [
-        "ca", "import", "root", "--cert", certificate, "--key", "awskms:alias/root",
+        "ca",
+        "import",
+        "root",
+        "--cert",
+        certificate,
+        "--key",
+        "awskms:alias/root",
     ];
     assert_eq!(run(&other, &moto.url, &import).0, 0);
     for (args, exit, error) in [
         (
-            &["ca", "create", "x", "--key", "awskms:alias/root", "--generate-key"][..],
+            &[
+                "ca",
+                "create",
+                "x",
+                "--key",
+                "awskms:alias/root",
+                "--generate-key",
+            ][..],
             5,
             "kms.exists",
         ),
-        (&["ca", "create", "x", "--key", "awskms:alias/none"], 3, "cloud.not-found"),
         (
-            &["ca", "create", "x", "--key", "awskms:1234-abcd", "--generate-key"],
+            &["ca", "create", "x", "--key", "awskms:alias/none"],
+            3,
+            "cloud.not-found",
+        ),
+        (
+            &[
+                "ca",
+                "create",
+                "x",
+                "--key",
+                "awskms:1234-abcd",
+                "--generate-key",
+            ],
             3,
             "kms.key",
         ),
     ] {
         let (code, value) = run(&project, &moto.url, args);
-        assert_eq!((code, value["error"].as_str().unwrap()), (exit, error), "{args:?}");
+        assert_eq!(
+            (code, value["error"].as_str().unwrap()),
+            (exit, error),
+            "{args:?}"
+        );
     }
 }
 
@@ -124,6 +163,9 @@ fn kms_that_does_not_answer_is_not_now() {
     drop(nobody);
     let args = ["ca", "create", "x", "--key", "awskms:alias/root"];
     let (code, value) = run(&project, &url, &args);
-    assert_eq!((code, value["error"].as_str().unwrap()), (4, "cloud.unavailable"));
+    assert_eq!(
+        (code, value["error"].as_str().unwrap()),
+        (4, "cloud.unavailable")
+    );
     assert!(!project.path("ca/x").exists());
 }

@@ -56,8 +56,20 @@ impl Lab {
         self.program(
             "pkcs11-tool",
             &[
-                "--module", MODULE, "--token-label", "factory", "--login", "--pin", "1234",
-                "--keypairgen", "--key-type", kind, "--label", label, "--id", id,
+                "--module",
+                MODULE,
+                "--token-label",
+                "factory",
+                "--login",
+                "--pin",
+                "1234",
+                "--keypairgen",
+                "--key-type",
+                kind,
+                "--label",
+                label,
+                "--id",
+                id,
             ],
         );
     }
@@ -91,7 +103,11 @@ impl Lab {
         let said = tool(
             "openssl",
             &[
-                "verify", "-x509_strict", "-CAfile", ca, "-untrusted",
+                "verify",
+                "-x509_strict",
+                "-CAfile",
+                ca,
+                "-untrusted",
                 &format!("devices/{device}/chain.pem"),
                 &format!("devices/{device}/device.crt.pem"),
             ],
@@ -126,31 +142,45 @@ fn a_key_made_in_the_token_signs_a_batch_on_every_thread() {
     let uri = "pkcs11:token=factory;object=line";
     lab.ok(&["ca", "create", "root"]);
     lab.ok(&[
-        "ca", "create", "line", "--parent", "root", "--key", uri, "--generate-key",
+        "ca",
+        "create",
+        "line",
+        "--parent",
+        "root",
+        "--key",
+        uri,
+        "--generate-key",
     ]);
     let shown = lab.ok(&["ca", "show", "line"]);
     let at = shown["key_uri"].as_str().unwrap();
     assert!(at.contains("object=line") && at.contains("id=%"), "{at}");
-    let list: String = (0..200).map(|n| format!("dev-{n}\n")).collect();
+    let list: Vec<String> = (0..200).map(|n| format!("dev-{n}")).collect();
+    let list = list.join("\n");
     std::fs::write(lab.project.path("list.csv"), format!("thing_name\n{list}")).unwrap();
     lab.ok(&["device", "batch", "list.csv", "--ca", "line"]);
     for n in [0, 99, 199] {
         lab.verify("ca/root/cert.pem", &format!("dev-{n}"));
     }
-    let again = [
-        "ca", "create", "other", "--key", uri, "--generate-key",
-    ];
+    let again = ["ca", "create", "other", "--key", uri, "--generate-key"];
     let (code, text) = Lab::fails(&mut lab.command(&again));
     assert_eq!(code, 5, "{text}");
     assert!(text.contains("pkcs11.exists"), "{text}");
-    // The key cannot leave the token.
-    let out = Command::new("pkcs11-tool")
-        .args(["--module", MODULE, "--token-label", "factory", "--login", "--pin", "1234"])
-        .args(["--read-object", "--type", "privkey", "--label", "line"])
+    let listed = Command::new("pkcs11-tool")
+        .args(["--module", MODULE, "--token-label", "factory"])
+        .args([
+            "--login",
+            "--pin",
+            "1234",
+            "--list-objects",
+            "--type",
+            "privkey",
+        ])
         .env("SOFTHSM2_CONF", lab.conf())
         .output()
         .unwrap();
-    assert!(!out.status.success(), "{out:?}");
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("sensitive"), "{listed}");
+    assert!(listed.contains("never extractable"), "{listed}");
 }
 
 #[test]
@@ -158,10 +188,27 @@ fn a_ca_of_openssl_is_taken_in_with_its_key_in_the_token() {
     let lab = Lab::new();
     let run = |args: &[&str]| tool("openssl", args, lab.project.root());
     run(&[
-        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout",
-        "k.pem", "-out", "c.pem", "-days", "3650", "-subj", "/CN=Old Root",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "k.pem",
+        "-out",
+        "c.pem",
+        "-days",
+        "3650",
+        "-subj",
+        "/CN=Old Root",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
     ]);
-    run(&["pkcs8", "-topk8", "-nocrypt", "-in", "k.pem", "-out", "k8.pem"]);
+    run(&[
+        "pkcs8", "-topk8", "-nocrypt", "-in", "k.pem", "-out", "k8.pem",
+    ]);
     lab.program(
         "softhsm2-util",
         &[
@@ -176,12 +223,21 @@ fn a_ca_of_openssl_is_taken_in_with_its_key_in_the_token() {
     // Another key than the certificate's.
     lab.keygen("EC:prime256v1", "wrong", "0b");
     run(&[
-        "req", "-x509", "-key", "k.pem", "-out", "c2.pem", "-days", "3650", "-subj", "/CN=Other",
+        "req",
+        "-x509",
+        "-key",
+        "k.pem",
+        "-out",
+        "c2.pem",
+        "-days",
+        "3650",
+        "-subj",
+        "/CN=Other",
     ]);
     let wrong = "pkcs11:token=factory;object=wrong";
-    let (code, text) = Lab::fails(&mut lab.command(&[
-        "ca", "import", "mixed", "--cert", "c2.pem", "--key", wrong,
-    ]));
+    let (code, text) = Lab::fails(
+        &mut lab.command(&["ca", "import", "mixed", "--cert", "c2.pem", "--key", wrong]),
+    );
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("ca.key-mismatch"), "{text}");
 }
@@ -190,12 +246,33 @@ fn a_ca_of_openssl_is_taken_in_with_its_key_in_the_token() {
 fn what_is_missing_is_named() {
     let lab = Lab::new();
     lab.keygen("EC:prime256v1", "there", "01");
-    lab.ok(&["ca", "create", "line", "--key", "pkcs11:token=factory;object=there"]);
+    lab.ok(&[
+        "ca",
+        "create",
+        "line",
+        "--key",
+        "pkcs11:token=factory;object=there",
+    ]);
     let create = |uri: &str| lab.command(&["ca", "create", "x", "--key", uri]);
     let cases = [
-        ("pkcs11:token=gone;object=there", 4, "pkcs11.token-missing", "`factory`"),
-        ("pkcs11:token=factory;object=gone", 3, "pkcs11.key-missing", "`there` (id 01)"),
-        ("pkcs11:object=there?module-path=/none.so", 3, "pkcs11.module", "/none.so"),
+        (
+            "pkcs11:token=gone;object=there",
+            4,
+            "pkcs11.token-missing",
+            "`factory`",
+        ),
+        (
+            "pkcs11:token=factory;object=gone",
+            3,
+            "pkcs11.key-missing",
+            "`there` (id 01)",
+        ),
+        (
+            "pkcs11:object=there?module-path=/none.so",
+            3,
+            "pkcs11.module",
+            "/none.so",
+        ),
     ];
     for (uri, exit, name, words) in cases {
         let (code, text) = Lab::fails(&mut create(uri));
@@ -232,7 +309,13 @@ fn a_pin_is_tried_once_and_comes_from_anywhere_but_argv() {
     };
     std::fs::write(lab.project.path("bad"), "9999").unwrap();
     let (code, text) = Lab::fails(&mut bare(&[
-        "ca", "create", "a", "--key", key, "--pin-file", "bad",
+        "ca",
+        "create",
+        "a",
+        "--key",
+        key,
+        "--pin-file",
+        "bad",
     ]));
     assert_eq!(code, 3, "{text}");
     assert!(text.contains("[pkcs11.pin]"), "{text}");

@@ -10,13 +10,12 @@ use super::super::wire::factory::{Factory, signer_of};
 use super::super::wire::keys::OpenedKey;
 use super::view::{CaView, check_name};
 use crate::core::key_uri::KeyUri;
-use crate::core::lifetime::OnCaExpiry;
+use crate::core::lifetime::{Lifetime, OnCaExpiry};
 use crate::core::subject::Subject;
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
-use crate::flows::ca_create::{CaCreate, CaCreateError, Elsewhere, PASSPHRASE_HINT, Request};
+use crate::flows::ca_create::{CaCreate, CaCreateError, PASSPHRASE_HINT, Request};
 use crate::ports::Clock;
-use crate::ports::ledger::Ledger;
 
 /// Make a root or an intermediate CA
 ///
@@ -82,17 +81,9 @@ impl Args {
             .unwrap_or(&default_subject)
             .parse()?;
         let secret = self.secret(settings)?;
-        let key = self.open_key(settings, &factory)?;
         let parent = self.load_parent(settings, &factory)?;
-        let (span, path_len) = match parent {
-            None => (Span::days(3_650), self.path_len.unwrap_or(1)),
-            Some(_) => (Span::days(1_825), self.path_len.unwrap_or(0)),
-        };
-        let mut lifetime = self.lifetime.lifetime(settings, span)?;
-        if self.lifetime.days.is_none() && self.lifetime.not_after.is_none() {
-            // The default length is a ceiling: the parent's end is as good.
-            lifetime.on_ca_expiry = OnCaExpiry::Clamp;
-        }
+        let (lifetime, path_len) = self.defaults(settings, parent.is_none())?;
+        let key = self.open_key(settings, &factory)?;
         let request = Request {
             name: &self.name,
             folder: settings.ca_dir()?.join(&self.name),
@@ -100,10 +91,7 @@ impl Args {
             lifetime,
             path_len: Some(path_len),
             algorithm: self.curve.into(),
-            elsewhere: key.as_ref().map(|key| Elsewhere {
-                uri: &key.uri,
-                signer: &*key.signer,
-            }),
+            elsewhere: key.as_ref().map(OpenedKey::elsewhere),
             passphrase: secret.as_ref().map(|secret| &secret[..]),
             parent: parent.as_ref().map(|ca| ca.issuer()),
         };
@@ -123,6 +111,21 @@ impl Args {
             finished_earlier_run: created.finished,
             name: self.name,
         })
+    }
+
+    /// Lifetime and path length, as asked or usual.
+    fn defaults(&self, settings: &Settings, root: bool) -> Result<(Lifetime, u8), Failure> {
+        let (span, path_len) = if root {
+            (Span::days(3_650), 1)
+        } else {
+            (Span::days(1_825), 0)
+        };
+        let mut lifetime = self.lifetime.lifetime(settings, span)?;
+        if self.lifetime.days.is_none() && self.lifetime.not_after.is_none() {
+            // The default length is a ceiling: the parent's end is as good.
+            lifetime.on_ca_expiry = OnCaExpiry::Clamp;
+        }
+        Ok((lifetime, self.path_len.unwrap_or(path_len)))
     }
 
     /// The key in the token or in KMS. A new one is made only for a CA name that is free.

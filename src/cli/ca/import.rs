@@ -10,7 +10,7 @@ use super::super::wire::factory::{Factory, signer_of};
 use super::view::{CaView, KeyAtRest, check_name};
 use crate::core::key_uri::KeyUri;
 use crate::explain::{Failure, Kind};
-use crate::flows::ca_create::{Elsewhere, PASSPHRASE_HINT};
+use crate::flows::ca_create::PASSPHRASE_HINT;
 use crate::flows::ca_import::{CaImport, KeySource, Request};
 use crate::ports::Clock;
 
@@ -82,10 +82,7 @@ impl Args {
             key: match (&elsewhere, self.key) {
                 (None, KeyUri::File(path)) => KeySource::File(path),
                 (None, uri) => KeySource::File(uri.to_string().into()),
-                (Some(key), _) => KeySource::Elsewhere(Elsewhere {
-                    uri: &key.uri,
-                    signer: &*key.signer,
-                }),
+                (Some(key), _) => KeySource::Elsewhere(key.elsewhere()),
             },
             chain: self.chain,
             key_passphrase: secrets.opens.as_ref().map(|s| &s[..]),

@@ -167,7 +167,7 @@ impl fmt::Display for CaView {
         writeln!(f, "below it  {below}")?;
         writeln!(f, "key       {}, {}", self.key, self.key_at_rest)?;
         if let Some(uri) = &self.key_uri {
-            writeln!(f, "key is at {uri}")?;
+            writeln!(f, "kept at   {uri}")?;
         }
         writeln!(f, "serial    {}", self.serial)?;
         writeln!(f, "id        {}", self.id)?;

@@ -23,14 +23,19 @@ use crate::effects::entropy::OsEntropy;
 #[cfg(feature = "pkcs11")]
 use crate::effects::pkcs11::{Pkcs11Signer, TokenAccess};
 use crate::explain::{Failure, Kind};
+use crate::flows::ca_create::Elsewhere;
 use crate::ports::{Entropy, PassphraseError, Signer};
+
+/// Gets the PIN of the token with this label.
+pub(in crate::cli) type AskPin<'a> =
+    &'a dyn Fn(&str) -> Result<Option<Zeroizing<Vec<u8>>>, PassphraseError>;
 
 /// What opening such a key may need.
 pub(in crate::cli) struct KeyAccess<'a> {
     /// The PKCS#11 module, when the URI names none.
     pub(in crate::cli) module: Option<PathBuf>,
     /// Gets the PIN of the token with this label.
-    pub(in crate::cli) pin: &'a dyn Fn(&str) -> Result<Option<Zeroizing<Vec<u8>>>, PassphraseError>,
+    pub(in crate::cli) pin: AskPin<'a>,
     /// The AWS Region, when the URI names none.
     pub(in crate::cli) region: Option<String>,
     /// The AWS profile.
@@ -41,6 +46,16 @@ pub(in crate::cli) struct KeyAccess<'a> {
 pub(in crate::cli) struct OpenedKey {
     pub(in crate::cli) uri: KeyUri,
     pub(in crate::cli) signer: Box<dyn Signer>,
+}
+
+impl OpenedKey {
+    /// As flows take it.
+    pub(in crate::cli) fn elsewhere(&self) -> Elsewhere<'_> {
+        Elsewhere {
+            uri: &self.uri,
+            signer: &*self.signer,
+        }
+    }
 }
 
 impl KeyAccess<'_> {

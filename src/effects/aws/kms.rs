@@ -4,7 +4,11 @@
 //! that way; longer ones, such as a CRL's, are hashed here and sent as DIGEST. Real KMS answers both
 //! alike; moto, a stand-in, hashes a DIGEST once more, so its signature would not verify.
 
+use std::future::Future;
+
 use aws_sdk_kms::Client;
+use aws_sdk_kms::config::http::HttpResponse;
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec};
 use ring::digest::{SHA256, SHA384, digest};
@@ -53,6 +57,18 @@ impl Kms {
             runtime,
         })
     }
+
+    fn call<T, E>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, CloudError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let answer = self.runtime.block_on(work);
+        answer.map_err(|error| error::explain(&error, operation, &self.target))
+    }
 }
 
 impl KmsSigner {
@@ -81,14 +97,13 @@ impl KmsSigner {
         };
         let alias = uri.alias().ok_or(KmsError::NoAlias)?;
         let kms = Kms::reach(uri, access)?;
-        let at = |operation, error| KmsError::Call(Box::new(CloudError { operation, ..error }));
-        let taken = kms
-            .runtime
-            .block_on(kms.client.describe_key().key_id(alias).send());
-        match taken.map_err(|e| error::explain(&e, "DescribeKey", &kms.target)) {
+        match kms.call(
+            "DescribeKey",
+            kms.client.describe_key().key_id(alias).send(),
+        ) {
             Ok(_) => return Err(KmsError::Exists(alias.to_owned())),
-            Err(e) if e.kind == CloudErrorKind::NotFound => {}
-            Err(e) => return Err(at("DescribeKey", e)),
+            Err(error) if error.kind == CloudErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
         }
         let made = kms
             .client
@@ -96,25 +111,14 @@ impl KmsSigner {
             .key_spec(spec)
             .key_usage(KeyUsageType::SignVerify)
             .description("CA key made by nameplate");
-        let made = kms.runtime.block_on(made.send());
-        let made =
-            made.map_err(|e| at("CreateKey", error::explain(&e, "CreateKey", &kms.target)))?;
+        let made = kms.call("CreateKey", made.send())?;
         let arn = made
             .key_metadata()
             .and_then(|metadata| metadata.arn())
             .ok_or_else(|| KmsError::Key("KMS did not say its ARN".into()))?
             .to_owned();
-        let named = kms
-            .client
-            .create_alias()
-            .alias_name(alias)
-            .target_key_id(&arn);
-        kms.runtime.block_on(named.send()).map_err(|e| {
-            at(
-                "CreateAlias",
-                error::explain(&e, "CreateAlias", &kms.target),
-            )
-        })?;
+        let named = kms.client.create_alias().alias_name(alias);
+        kms.call("CreateAlias", named.target_key_id(&arn).send())?;
         let uri = KmsUri {
             key: arn.clone(),
             region: arn.split(':').nth(3).map(str::to_owned),
@@ -123,10 +127,8 @@ impl KmsSigner {
     }
 
     fn over(kms: Kms, key: String) -> Result<Self, KmsError> {
-        let asked = kms.client.get_public_key().key_id(&key).send();
-        let answer = kms.runtime.block_on(asked).map_err(|e| {
-            KmsError::Call(Box::new(error::explain(&e, "GetPublicKey", &kms.target)))
-        })?;
+        let asked = kms.client.get_public_key().key_id(&key);
+        let answer = kms.call("GetPublicKey", asked.send())?;
         if answer.key_usage() != Some(&KeyUsageType::SignVerify) {
             return Err(KmsError::Key("its usage is not SIGN_VERIFY".into()));
         }
@@ -167,13 +169,13 @@ impl Signer for KmsSigner {
             .message(Blob::new(sent))
             .message_type(kind)
             .signing_algorithm(algorithm);
-        let answer = self.kms.runtime.block_on(call.send()).map_err(|e| {
-            let error = error::explain(&e, "Sign", &self.kms.target);
-            match error.kind() {
+        let answer = self
+            .kms
+            .call("Sign", call.send())
+            .map_err(|error| match error.kind() {
                 Kind::Unavailable => SignError::Unavailable(error.to_string()),
                 _ => SignError::Failed(error.to_string()),
-            }
-        })?;
+            })?;
         answer
             .signature()
             .map(|signature| signature.as_ref().to_vec())
@@ -202,6 +204,12 @@ pub enum KmsError {
     /// The public key cannot be used.
     #[error("the public key from KMS cannot be used")]
     Public(#[from] KeyError),
+}
+
+impl From<CloudError> for KmsError {
+    fn from(error: CloudError) -> Self {
+        Self::Call(Box::new(error))
+    }
 }
 
 impl Explain for KmsError {
