@@ -78,6 +78,7 @@ pub(super) struct ConfigFile {
     /// Where CA folders are, relative to this file's folder.
     pub(super) ca_dir: Option<PathBuf>,
     pub(super) issue: IssueConfig,
+    pub(super) pkcs11: Pkcs11Config,
     pub(super) sandbox: SandboxConfig,
     pub(super) device: DeviceConfig,
 }
@@ -96,6 +97,16 @@ pub(super) struct IssueConfig {
     pub(super) passphrase_file: Option<PathBuf>,
     /// The provisioning template that drafts are checked against.
     pub(super) template: Option<String>,
+}
+
+/// `[pkcs11]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Pkcs11Config {
+    /// The module's library.
+    pub(super) module: Option<PathBuf>,
+    /// A file that holds the token's PIN, relative to this file's folder.
+    pub(super) pin_file: Option<PathBuf>,
 }
 
 /// `[sandbox]`
@@ -336,6 +347,10 @@ impl Layers {
                 backdate: project.issue.backdate.or(user.issue.backdate),
                 passphrase_file: project.issue.passphrase_file.or(user.issue.passphrase_file),
                 template: project.issue.template.or(user.issue.template),
+            },
+            pkcs11: Pkcs11Config {
+                module: project.pkcs11.module.or(user.pkcs11.module),
+                pin_file: project.pkcs11.pin_file.or(user.pkcs11.pin_file),
             },
             sandbox: SandboxConfig {
                 state: project.sandbox.state.or(user.sandbox.state),

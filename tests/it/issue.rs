@@ -118,6 +118,7 @@ fn a_failing_disk_never_leaves_a_certificate_without_its_key_and_the_next_run_fi
                 },
                 path_len: Some(0),
                 algorithm: KeyAlgorithm::EcP256,
+                elsewhere: None,
                 passphrase: None,
                 parent: None,
             })

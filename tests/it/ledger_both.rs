@@ -276,7 +276,7 @@ fn threads_that_race_for_the_same_devices_get_each_once() {
                                 let wishes: Vec<_> = (0..4)
                                     .map(|k| {
                                         let device = format!("r{racers}-{}", n * 4 + k);
-                                        let serial = racers << 24 | racer << 16 | n * 4 + k;
+                                        let serial = (racers << 24) | (racer << 16) | (n * 4 + k);
                                         intent(&device, serial)
                                     })
                                     .collect();

@@ -16,10 +16,14 @@ mod device_lab;
 mod docs;
 mod fault_issue;
 mod issue;
+#[cfg(feature = "kms")]
+mod kms;
 mod ledger;
 #[cfg(feature = "postgres")]
 mod ledger_both;
 mod needs_renewal;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod preflight;
 mod project;
 mod readme;

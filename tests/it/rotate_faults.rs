@@ -537,6 +537,7 @@ impl Lab {
             lifetime: lifetime(1_000),
             path_len: Some(0),
             algorithm: KeyAlgorithm::EcP256,
+            elsewhere: None,
             passphrase: None,
             parent: None,
         })

@@ -9,7 +9,7 @@ use super::view::CertificateView;
 use crate::core::ids::CertificateId;
 use crate::core::record::CertificateState;
 use crate::core::time::UtcTime;
-use crate::explain::{Failure, Kind};
+use crate::explain::Failure;
 use crate::ports::Clock;
 use crate::ports::ledger::{Filter, Ledger};
 
@@ -49,14 +49,10 @@ fn state(word: &str) -> Result<CertificateState, String> {
 
 fn authority_id(ledger: &dyn Ledger, name: &str) -> Result<CertificateId, Failure> {
     let all = ledger.authorities()?;
-    match all.iter().find(|authority| authority.name == name) {
-        Some(authority) => Ok(authority.certificate.id().clone()),
-        None => {
-            let message = format!("there is no CA named `{name}` in the ledger");
-            Err(Failure::new(Kind::Input, "ca.unknown", message)
-                .hint("`nameplate ca list` shows what is there"))
-        }
-    }
+    let named = all.iter().find(|authority| authority.name == name);
+    named
+        .map(|authority| authority.certificate.id().clone())
+        .ok_or_else(|| super::super::args_issue::unknown_ca(name, &all))
 }
 
 /// The certificates.

@@ -231,7 +231,7 @@ struct MemoryLedger<'a> {
 struct OnlyRun;
 
 impl Run for OnlyRun {
-    fn id(&self) -> &str {
+    fn id(&self) -> &'static str {
         "1"
     }
 }
