@@ -301,8 +301,9 @@ fn threads_that_race_for_the_same_devices_get_each_once() {
                     .collect::<Vec<_>>()
             });
             let mut count = BTreeMap::new();
-            won.iter()
-                .for_each(|device| *count.entry(device).or_insert(0) += 1);
+            for device in &won {
+                *count.entry(device).or_insert(0) += 1;
+            }
             assert_eq!(count.len(), DEVICES as usize);
             assert!(count.values().all(|times| *times == 1), "{count:?}");
         }
@@ -604,7 +605,8 @@ fn processes_share_a_server() {
     const COUNT: usize = 400;
     let (project, _) = project();
     for racers in [2, 8] {
-        let list: String = (0..COUNT).map(|n| format!("D{racers}-{n:04}\n")).collect();
+        let names: Vec<_> = (0..COUNT).map(|n| format!("D{racers}-{n:04}")).collect();
+        let list = names.join("\n");
         std::fs::write(project.path("list.csv"), format!("serial\n{list}")).unwrap();
         let batch = |n: usize| {
             let args = ["device", "batch", "list.csv", "--output", "ndjson", "--out"];
@@ -634,7 +636,7 @@ fn processes_share_a_server() {
             })
             .collect();
         lines.sort();
-        assert_eq!(lines, list.lines().collect::<Vec<_>>());
+        assert_eq!(lines, names);
     }
     let check = project.ok(&["ledger", "verify"]);
     assert_eq!(check["broken"], serde_json::Value::Null);

@@ -18,8 +18,13 @@ PATH="$PATH:$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"
 initdb -D data -U keeper --auth=trust --no-sync --locale=C.UTF-8 >/dev/null
 printf 'local all locked scram-sha-256\nlocal all all trust\nhostssl all all 127.0.0.1/32 trust\n' \
     >data/pg_hba.conf
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout data/server.key \
-    -out data/server.crt -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost 2>/dev/null
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out roots.pem \
+    -days 2 -subj /CN=Root 2>/dev/null
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout data/server.key -out server.csr \
+    -subj /CN=localhost 2>/dev/null
+printf 'subjectAltName=DNS:localhost\nextendedKeyUsage=serverAuth\n' >server.ext
+openssl x509 -req -in server.csr -CA roots.pem -CAkey root.key -days 2 -extfile server.ext \
+    -out data/server.crt 2>/dev/null
 chmod 600 data/server.key
 for port in $(shuf -i 20000-32000 -n 20); do
     postgres -D data -k "$folder" -p "$port" -c listen_addresses=127.0.0.1 -c ssl=on -c fsync=off \
@@ -29,7 +34,6 @@ for port in $(shuf -i 20000-32000 -n 20); do
     kill -0 $server 2>/dev/null && break
 done
 chmod 755 "$folder"
-cp data/server.crt roots.pem
 echo "$folder $port"
 cat >/dev/null
 kill -INT $server
@@ -61,6 +65,10 @@ fn start() -> Server {
         command.args(["-c", SCRIPT]);
         command
     };
+    #[expect(
+        clippy::zombie_processes,
+        reason = "it outlives every test, and ends when this process does"
+    )]
     let mut child = command
         .current_dir("/tmp")
         .stdin(Stdio::piped())

@@ -341,59 +341,70 @@ impl Cursor {
     }
 }
 
+/// What narrows, and what it is compared with; `??` stands for the value's place.
+#[derive(Default)]
+struct Wanted<'a> {
+    conditions: Vec<&'static str>,
+    values: Vec<Value<'a>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn narrow(&mut self, condition: &'static str, value: impl Into<Value<'a>>) {
+        self.conditions.push(condition);
+        self.values.push(value.into());
+    }
+
+    fn maybe(&mut self, condition: &'static str, value: Option<impl Into<Value<'a>>>) {
+        if let Some(value) = value {
+            self.narrow(condition, value);
+        }
+    }
+
+    fn sql(&self) -> String {
+        let numbered: Vec<String> = (1..)
+            .zip(&self.conditions)
+            .map(|(n, condition)| condition.replace("??", &format!("?{n}")))
+            .collect();
+        numbered.join(" AND ").replace(", AND ", ", ")
+    }
+}
+
 /// The query of one page of at most `most` rows.
 pub(super) fn page(filter: &Filter, cursor: Cursor, most: i64) -> (String, Vec<Value<'_>>) {
-    let mut conditions: Vec<&str> = Vec::new();
-    let mut values: Vec<Value<'_>> = Vec::new();
-    let mut narrow = |condition, value| {
-        conditions.push(condition);
-        values.push(value);
-    };
+    let mut wanted = Wanted::default();
     let order = match cursor {
         Cursor::Below(nr) => {
-            narrow("e.nr < ??", nr.into());
+            wanted.narrow("e.nr < ??", nr);
             "e.nr DESC"
         }
         Cursor::After(end, nr) => {
-            narrow("(e.not_after, e.nr) > (??,", end.into());
-            narrow("??)", nr.into());
+            wanted.narrow("(e.not_after, e.nr) > (??,", end);
+            wanted.narrow("??)", nr);
             "e.not_after, e.nr"
         }
     };
     // Each half of a device's rows has its own index.
     match (&filter.device, filter.live_only) {
-        (Some(device), false) => narrow(
+        (Some(device), false) => wanted.narrow(
             "e.nr IN (SELECT nr FROM entries WHERE device = ?? AND live = 1 \
              UNION ALL SELECT nr FROM entries WHERE device = ?? AND live = 0)",
-            device.into(),
+            device,
         ),
-        (Some(device), true) => narrow("e.live = 1 AND e.device = ??", device.into()),
-        (None, true) => narrow("e.live = ??", 1.into()),
+        (Some(device), true) => wanted.narrow("e.live = 1 AND e.device = ??", device),
+        (None, true) => wanted.narrow("e.live = ??", 1),
         (None, false) => {}
     }
-    if let Some(state) = filter.state {
-        narrow("e.state = ??", state.as_str().into());
-    }
-    if let Some(issuer) = &filter.issuer {
-        let condition = "e.issuer = (SELECT ref FROM issuers WHERE id = ??)";
-        narrow(condition, issuer.bytes().into());
-    }
-    if let Some(batch) = &filter.batch {
-        narrow("e.batch = ??", batch.into());
-    }
-    if let Some(flaw) = &filter.flaw {
-        narrow("e.flaw = ??", flaw.into());
-    }
-    if let Some(end) = filter.expiring_before {
-        narrow("e.not_after < ??", end.into());
-    }
-    let numbered: Vec<String> = (1..)
-        .zip(&conditions)
-        .map(|(n, condition)| condition.replace("??", &format!("?{n}")))
-        .collect();
-    let wanted = numbered.join(" AND ").replace(", AND ", ", ");
-    let sql = format!("{SELECT} WHERE {wanted} ORDER BY {order} LIMIT {most}");
-    (sql, values)
+    let state = filter.state.map(CertificateState::as_str);
+    wanted.maybe("e.state = ??", state);
+    let issuer = filter.issuer.as_ref().map(CertificateId::bytes);
+    let condition = "e.issuer = (SELECT ref FROM issuers WHERE id = ??)";
+    wanted.maybe(condition, issuer);
+    wanted.maybe("e.batch = ??", filter.batch.as_ref());
+    wanted.maybe("e.flaw = ??", filter.flaw.as_ref());
+    wanted.maybe("e.not_after < ??", filter.expiring_before);
+    let conditions = wanted.sql();
+    let sql = format!("{SELECT} WHERE {conditions} ORDER BY {order} LIMIT {most}");
+    (sql, wanted.values)
 }
 
 /// Number and entries of a CA's next CRL, inside a transaction.
