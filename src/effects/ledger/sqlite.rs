@@ -1,6 +1,7 @@
 //! The ledger in one SQLite file: WAL, `synchronous=FULL`, so what is committed survives a power
 //! cut.
 
+use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::book::SqlLedger;
 use super::sql::{Database, Fault, Hold, Mode, Row, Value, Visit};
 use super::{rows, runs};
 use crate::core::ids::CertificateId;
-use crate::core::record::CertificateRecord;
+use crate::core::record::{CertificateRecord, CertificateState};
 use crate::core::time::UtcTime;
 use crate::ports::ledger::{Confirmation, LedgerError, Run};
 
@@ -45,6 +46,7 @@ pub fn open(path: &Path) -> Result<SqlLedger, LedgerError> {
     let mut database = Sqlite {
         connection,
         path: path.to_owned(),
+        claimed: HashMap::new(),
     };
     database.settings().map_err(failed)?;
     database.migrate()?;
@@ -55,6 +57,9 @@ pub fn open(path: &Path) -> Result<SqlLedger, LedgerError> {
 struct Sqlite {
     connection: Connection,
     path: PathBuf,
+    /// What this process claimed and did not seal yet, by issuer's number and serial number: its
+    /// row's number and what the row holds, so that it is not searched for and read again.
+    claimed: HashMap<(i64, Vec<u8>), (i64, CertificateRecord)>,
 }
 
 impl Sqlite {
@@ -169,6 +174,8 @@ impl Database for Sqlite {
         if !self.connection.is_autocommit() {
             // Should this fail, the next transaction tells.
             let _ = self.connection.execute_batch("ROLLBACK");
+            // Some of it may not be there; what is, is found by its serial number.
+            self.claimed.clear();
         }
     }
 
@@ -197,7 +204,13 @@ impl Database for Sqlite {
         let mut added = Vec::with_capacity(all.len());
         for (issuer, record) in all {
             let values = rows::intent_values(*issuer, record);
-            added.push(insert.execute(params_from_iter(&values))? == 1);
+            let is_new = insert.execute(params_from_iter(&values))? == 1;
+            added.push(is_new);
+            if is_new {
+                let key = (*issuer, record.serial.clone());
+                let nr = self.connection.last_insert_rowid();
+                self.claimed.insert(key, (nr, record.clone()));
+            }
         }
         Ok(added)
     }
@@ -209,30 +222,36 @@ impl Database for Sqlite {
         now: UtcTime,
     ) -> Result<Vec<CertificateRecord>, Fault> {
         let mut find = self.connection.prepare_cached(&format!(
-            "{} WHERE e.issuer = ?1 AND e.serial = ?2 AND e.state = 'intended' AND e.run = ?3",
+            "{} WHERE e.issuer = ?1 AND e.serial = ?2",
             rows::SELECT
         ))?;
-        let mut update = self
-            .connection
-            .prepare_cached("UPDATE entries SET state = 'issued', updated = ?1 WHERE nr = ?2")?;
+        let mut update = self.connection.prepare_cached(
+            "UPDATE entries SET state = 'issued', updated = ?1 \
+             WHERE nr = ?2 AND serial = ?3 AND state = 'intended' AND run = ?4",
+        )?;
         let mut seal = self
             .connection
             .prepare_cached("INSERT INTO seals (nr, id, der) VALUES (?1, ?2, ?3)")?;
         let mut sealed = Vec::with_capacity(all.len());
         for (issuer, one) in all {
-            let found = find
-                .query_row(params![issuer, one.key.serial, run], |row| {
-                    Ok(rows::numbered(row))
-                })
-                .optional()?;
-            let Some((nr, mut record)) = found.transpose()? else {
+            let serial = &one.key.serial;
+            let found = match self.claimed.remove(&(*issuer, serial.clone())) {
+                Some(claimed) => Some(claimed),
+                None => find
+                    .query_row(params![issuer, serial], |row| Ok(rows::numbered(row)))
+                    .optional()?
+                    .transpose()?,
+            };
+            let Some((nr, mut record)) = found else {
                 break;
             };
+            if update.execute(params![now.unix(), nr, serial, run])? != 1 {
+                break;
+            }
             let id = CertificateId::of_der(&one.der);
-            update.execute(params![now.unix(), nr])?;
             seal.execute(params![nr, id.bytes(), one.der])?;
             record.id = Some(id);
-            record.state = crate::core::record::CertificateState::Issued;
+            record.state = CertificateState::Issued;
             record.updated = now;
             sealed.push(record);
         }
@@ -318,7 +337,7 @@ mod tests {
             event(2 * n - 1, &record);
             let der = device.as_bytes().to_vec();
             record.id = Some(CertificateId::of_der(&der));
-            record.state = crate::core::record::CertificateState::Issued;
+            record.state = CertificateState::Issued;
             event(2 * n, &record);
             connection
                 .execute(
