@@ -4,6 +4,8 @@ mod args;
 #[cfg(feature = "operator")]
 mod args_issue;
 #[cfg(feature = "operator")]
+mod args_key;
+#[cfg(feature = "operator")]
 mod args_template;
 #[cfg(feature = "operator")]
 mod ca;

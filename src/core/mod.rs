@@ -48,6 +48,11 @@ pub mod jitp;
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
+/// Where a private key lives.
+#[cfg(feature = "operator")]
+pub mod key_uri;
+/// Where a ledger is.
+pub mod ledger_place;
 /// From when to when a certificate is valid.
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.

@@ -17,8 +17,14 @@ mod device_lab;
 mod docs;
 mod fault_issue;
 mod issue;
+#[cfg(feature = "kms")]
+mod kms;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod ledger_both;
 mod needs_renewal;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod preflight;
 mod project;
 mod readme;
@@ -27,4 +33,6 @@ mod rotate;
 mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;
+#[cfg(feature = "postgres")]
+mod server;
 mod sweep;
