@@ -14,6 +14,7 @@ mod ca_interop;
 mod connect;
 mod device_lab;
 mod docs;
+mod encrypted_keys;
 mod fault_issue;
 mod issue;
 #[cfg(feature = "kms")]
