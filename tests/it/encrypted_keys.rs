@@ -95,7 +95,7 @@ fn ours_are_read_by_openssl_and_gnutls() {
         let read = ["--key-info", "--infile", key, "--password", "correct horse"];
         let said = tool("certtool", &read, project.root());
         let bits = if curve == "p256" { "256" } else { "384" };
-        let line = format!("Curve:\tSECP{bits}R1");
+        let line = format!("curve:\tSECP{bits}R1");
         assert!(said.contains(&line), "{said}");
     }
 }
