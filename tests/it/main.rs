@@ -15,6 +15,7 @@ mod connect;
 mod crl;
 mod device_lab;
 mod docs;
+mod encrypted_keys;
 mod fault_issue;
 mod issue;
 #[cfg(feature = "kms")]

@@ -4,6 +4,7 @@
     not(all(feature = "kms", feature = "pkcs11")),
     allow(
         dead_code,
+        unreachable_code,
         unused_imports,
         unused_variables,
         reason = "a build without an adapter refuses its keys and needs less of this"
