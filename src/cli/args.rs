@@ -39,6 +39,12 @@ pub(super) enum Format {
     Json,
     /// JSON, one object a line
     Ndjson,
+    /// SARIF 2.1.0, for code scanning; linters only
+    #[cfg(feature = "operator")]
+    Sarif,
+    /// JUnit XML, for test reports; linters only
+    #[cfg(feature = "operator")]
+    Junit,
 }
 
 /// When to colour.
