@@ -443,7 +443,7 @@ fn emitted(folder: &str, prefixes: &[&str]) -> Vec<String> {
             continue;
         }
         let source = fs::read_to_string(entry.path()).unwrap();
-        let code = source.split("#[cfg(test)]\nmod").next().unwrap();
+        let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for prefix in prefixes {
             let opening = format!("\"{prefix}.");
             for rest in code.split(&opening).skip(1) {
