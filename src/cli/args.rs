@@ -47,6 +47,19 @@ pub(super) enum Format {
     Junit,
 }
 
+impl Format {
+    /// Its name, if it is one that only a linter's findings fit.
+    pub(super) fn of_linters(self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "operator")]
+            Self::Sarif => Some("sarif"),
+            #[cfg(feature = "operator")]
+            Self::Junit => Some("junit"),
+            Self::Text | Self::Json | Self::Ndjson => None,
+        }
+    }
+}
+
 /// When to colour.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
 pub(super) enum Colour {

@@ -27,6 +27,10 @@ pub(super) trait Report: Display + Serialize {
     }
 
     /// What a linter found, for SARIF and JUnit; `None` in all other reports.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's commands lint")
+    )]
     fn linting(&self) -> Option<Linting<'_>> {
         None
     }
@@ -38,18 +42,14 @@ pub(super) trait Report: Display + Serialize {
 }
 
 /// A linter's findings.
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(dead_code, reason = "only the operator's commands lint")
+)]
 pub(super) struct Linting<'a> {
     /// What was looked at.
-    #[cfg_attr(
-        not(feature = "operator"),
-        allow(dead_code, reason = "only the operator's commands lint")
-    )]
     pub(super) files: &'a [Checked],
     /// From which weight on a finding fails the run.
-    #[cfg_attr(
-        not(feature = "operator"),
-        allow(dead_code, reason = "only the operator's commands lint")
-    )]
     pub(super) fail_on: Severity,
 }
 
@@ -133,17 +133,10 @@ impl Output {
     /// What to say when findings are wanted in a linter's format and the command has none: told
     /// before anything is done.
     pub(super) fn without_findings(self, finds: bool) -> Option<Failure> {
-        let name = match self.format {
-            #[cfg(feature = "operator")]
-            Format::Sarif => "sarif",
-            #[cfg(feature = "operator")]
-            Format::Junit => "junit",
-            Format::Text | Format::Json | Format::Ndjson => return None,
-        };
+        let name = self.format.of_linters().filter(|_| !finds)?;
         let message = format!("this command has no findings to print as {name}");
-        let failure = Failure::new(crate::explain::Kind::Usage, "output.no-findings", message)
-            .hint("`cert lint` and `template lint` have; use --format json here");
-        (!finds).then_some(failure)
+        let failure = Failure::new(crate::explain::Kind::Usage, "output.no-findings", message);
+        Some(failure.hint("`cert lint` and `template lint` have; use --format json here"))
     }
 
     fn json<T: Report>(self, value: &T) -> Result<String, serde_json::Error> {

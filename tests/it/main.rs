@@ -13,6 +13,7 @@ mod ca;
 mod ca_interop;
 mod cert;
 mod connect;
+mod crl;
 mod device_lab;
 mod docs;
 mod fault_issue;

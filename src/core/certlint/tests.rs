@@ -298,7 +298,7 @@ const LEAVES: &[(&str, Change)] = &[
         m.set(SAN, false, &tlv(0x30, &[&tlv(0x82, &[b"*.example.org"])]));
     }),
     ("cert.attribute-long", |m| {
-        m.subject = name(&[(CN, &"a".repeat(65))])
+        m.subject = name(&[(CN, &"a".repeat(65))]);
     }),
     ("cert.attribute-repeated", |m| {
         m.subject = name(&[(CN, "pump-1"), (11, "a"), (11, "b")]);
@@ -307,7 +307,7 @@ const LEAVES: &[(&str, Change)] = &[
         m.subject = name(&[(CN, "pump-1"), (10, "Example Corp")]);
     }),
     ("cert.ca-as-leaf", |m| {
-        m.set(CONSTRAINTS, true, &[0x30, 0x03, 0x01, 0x01, 0xff])
+        m.set(CONSTRAINTS, true, &[0x30, 0x03, 0x01, 0x01, 0xff]);
     }),
     ("cert.chain-signature", |m| m.signer = &LEAF),
     ("cert.critical-unknown", |m| m.set(99, true, &[0x05, 0x00])),
@@ -327,11 +327,11 @@ const LEAVES: &[(&str, Change)] = &[
     ("cert.ends-soon", |m| m.times[1] = (0x17, "260620000000Z")),
     ("cert.expired", |m| m.times[1] = (0x17, "260501000000Z")),
     ("cert.extension-duplicate", |m| {
-        m.extensions.push(m.extensions[1].clone())
+        m.extensions.push(m.extensions[1].clone());
     }),
     ("cert.issuer-empty", |m| m.issuer = name(&[])),
     ("cert.key-id-critical", |m| {
-        m.set(SKI, true, &tlv(0x04, &[b"leaf"]))
+        m.set(SKI, true, &tlv(0x04, &[b"leaf"]));
     }),
     ("cert.key-shared", |m| m.spki.clone_from(&MIDDLE.spki)),
     ("cert.key-unsupported", |m| {
@@ -342,24 +342,24 @@ const LEAVES: &[(&str, Change)] = &[
         );
     }),
     ("cert.key-usage-critical", |m| {
-        m.set(KEY_USAGE, false, &[3, 2, 7, 0x80])
+        m.set(KEY_USAGE, false, &[3, 2, 7, 0x80]);
     }),
     ("cert.key-usage-digital-signature", |m| m.key_usage(5, 0x20)),
     ("cert.key-usage-leaf", |m| m.key_usage(1, 0x82)),
     ("cert.key-usage-missing", |m| m.drop(KEY_USAGE)),
     ("cert.name-missing", |m| {
-        m.subject = name(&[(10, "Example")])
+        m.subject = name(&[(10, "Example")]);
     }),
     ("cert.name-serial", |m| {
-        m.subject = name(&[(CN, "pump-1"), (5, "a/b")])
+        m.subject = name(&[(CN, "pump-1"), (5, "a/b")]);
     }),
     ("cert.name-thing", |m| m.subject = name(&[(CN, "pump 1")])),
     ("cert.no-expiry", |m| m.times[1] = (0x18, "99991231235959Z")),
     ("cert.no-expiry-form", |m| {
-        m.times[1] = (0x18, "99991231000000Z")
+        m.times[1] = (0x18, "99991231000000Z");
     }),
     ("cert.not-yet-valid", |m| {
-        m.times[0] = (0x17, "260701000000Z")
+        m.times[0] = (0x17, "260701000000Z");
     }),
     ("cert.path-length-leaf", |m| {
         m.set(CONSTRAINTS, true, &[0x30, 0x03, 0x02, 0x01, 0x00]);
@@ -373,37 +373,37 @@ const LEAVES: &[(&str, Change)] = &[
     ("cert.serial-range", |m| m.serial = vec![0x11; 21]),
     ("cert.serial-range", |m| m.serial = vec![0]),
     ("cert.signature-inner", |m| {
-        m.inner = algorithm(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3])
+        m.inner = algorithm(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3]);
     }),
     ("cert.signature-pss", |m| {
-        m.algorithms(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10])
+        m.algorithms(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 10]);
     }),
     ("cert.signature-unsupported", |m| {
-        m.algorithms(&[0x2b, 0x65, 0x70])
+        m.algorithms(&[0x2b, 0x65, 0x70]);
     }),
     ("cert.signature-weak", |m| {
-        m.algorithms(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5])
+        m.algorithms(&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 5]);
     }),
     ("cert.size", |m| {
-        m.set(99, false, &tlv(0x04, &[&vec![7; 60_000]]))
+        m.set(99, false, &tlv(0x04, &[&vec![7; 60_000]]));
     }),
     ("cert.ski-missing", |m| m.drop(SKI)),
     ("cert.subject-is-issuer", |m| {
-        m.subject.clone_from(&m.issuer)
+        m.subject.clone_from(&m.issuer);
     }),
     ("cert.time-encoding", |m| {
-        m.times[1] = (0x18, "20270101000000Z")
+        m.times[1] = (0x18, "20270101000000Z");
     }),
     ("cert.trailing-data", |m| m.behind = vec![0]),
     ("cert.unreadable", |m| m.spki = vec![0x05, 0x00]),
     ("cert.validity-long", |m| {
-        m.times[1] = (0x18, "20520101000000Z")
+        m.times[1] = (0x18, "20520101000000Z");
     }),
     ("cert.validity-outside-issuer", |m| {
-        m.times[1] = (0x17, "360101000000Z")
+        m.times[1] = (0x17, "360101000000Z");
     }),
     ("cert.validity-reversed", |m| {
-        m.times[1] = (0x17, "250101000000Z")
+        m.times[1] = (0x17, "250101000000Z");
     }),
     ("cert.version", |m| m.version = 0),
 ];
