@@ -45,6 +45,25 @@ pub(super) enum Format {
     Json,
     /// JSON, one object a line
     Ndjson,
+    /// SARIF 2.1.0, for code scanning; linters only
+    #[cfg(feature = "operator")]
+    Sarif,
+    /// JUnit XML, for test reports; linters only
+    #[cfg(feature = "operator")]
+    Junit,
+}
+
+impl Format {
+    /// Its name, if it is one that only a linter's findings fit.
+    pub(super) fn of_linters(self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "operator")]
+            Self::Sarif => Some("sarif"),
+            #[cfg(feature = "operator")]
+            Self::Junit => Some("junit"),
+            Self::Text | Self::Json | Self::Ndjson => None,
+        }
+    }
 }
 
 /// When to colour.

@@ -9,6 +9,9 @@ pub mod batch;
 pub mod bundle;
 /// A certificate, parsed once at the door.
 pub mod cert;
+/// What is wrong or doubtful in certificates.
+#[cfg(feature = "operator")]
+pub mod certlint;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
 /// Certificate revocation lists.
@@ -77,6 +80,9 @@ pub mod revocation;
 /// A rotation, step by step.
 #[cfg(feature = "operator")]
 pub mod rotation;
+/// What every rule means.
+#[cfg(feature = "operator")]
+pub mod rules;
 /// Whether a TLS server is the one it should be.
 pub mod server;
 /// Whether a key made the signature on a certificate or CRL.
@@ -88,6 +94,9 @@ pub mod sntp;
 pub mod status;
 /// Distinguished names.
 pub mod subject;
+/// Findings that somebody has looked at and lets stand, for a while.
+#[cfg(feature = "operator")]
+pub mod suppress;
 /// AWS IoT provisioning templates.
 #[cfg(feature = "sandbox")]
 pub mod template;
