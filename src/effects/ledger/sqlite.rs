@@ -446,9 +446,7 @@ mod tests {
         );
         assert_eq!(revoked.run.as_deref(), Some("1"));
         assert_eq!(ledger.next_crl(&revoked.issuer).unwrap().number, 2);
-        let mark = ledger
-            .checkpoint("/plant/devices.tar")
-            .unwrap();
+        let mark = ledger.checkpoint("/plant/devices.tar").unwrap();
         assert_eq!(mark.map(|mark| mark.rows), Some(2));
         let run = ledger.begin_run(UtcTime::from_unix(1_800_000_001)).unwrap();
         assert_eq!(run.id(), "4");
