@@ -34,7 +34,7 @@ use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotate
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
 use nameplate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+    Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError, NextCrl, Run,
 };
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
@@ -277,6 +277,15 @@ impl Ledger for FaultyLedger<'_> {
     }
     fn verify(&self) -> Result<LedgerCheck, LedgerError> {
         self.inner.verify()
+    }
+    fn export(
+        &self,
+        each: &mut dyn FnMut(nameplate::core::ledger_file::Entry) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        self.inner.export(each)
+    }
+    fn import(&self, feed: &mut dyn FnMut() -> Feed) -> Result<Option<LedgerCheck>, LedgerError> {
+        self.guard(|| self.inner.import(feed))
     }
 }
 
