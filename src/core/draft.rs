@@ -59,6 +59,8 @@ pub enum Purpose {
     Device,
     /// An endpoint: TLS server.
     Server,
+    /// A peer: TLS client and server.
+    ClientAndServer,
     /// Proves to AWS IoT that the CA's key is at hand; its common name is a registration code.
     Verification,
 }
@@ -234,9 +236,21 @@ fn parameters(spec: &DraftSpec<'_>, serial: [u8; 16]) -> Result<CertificateParam
     p.extended_key_usages = match spec.purpose {
         Purpose::Device => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Purpose::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Purpose::ClientAndServer => vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ],
         _ => Vec::new(),
     };
     Ok(p)
+}
+
+/// Whether `text` can stand among [`DraftSpec::alternative_names`].
+///
+/// # Errors
+/// `draft.alternative-name`.
+pub fn check_alternative_name(text: &str) -> Result<(), DraftError> {
+    alternative_name(text).map(drop)
 }
 
 fn alternative_name(text: &str) -> Result<SanType, DraftError> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::core::bundle;
 use crate::core::cert::Certificate;
+use crate::core::draft::Purpose;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::{CertificateId, Place};
 use crate::core::key::KeyAlgorithm;
@@ -203,6 +204,8 @@ impl DeviceRotate<'_> {
             folder: self.folders(old, old_id)?.next,
             issuer: request.issuer,
             template: None,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
             replaces: Some(old_id.clone()),
         })?;
         Ok(issued.certificate.id().clone())

@@ -19,6 +19,7 @@ mod issue;
 mod ledger;
 mod needs_renewal;
 mod preflight;
+mod profile;
 mod project;
 mod readme;
 mod register;

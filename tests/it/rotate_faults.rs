@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nameplate::core::bundle::{self, Secrecy};
 use nameplate::core::cert::Certificate;
+use nameplate::core::draft::Purpose;
 use nameplate::core::endpoint::Endpoint;
 use nameplate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
 use nameplate::core::key::{KeyAlgorithm, PrivateKey};
@@ -548,6 +549,8 @@ impl Lab {
             folder: self.path(folder),
             issuer: self.issuer(),
             template: None,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
             replaces: None,
         };
         issue.run(&request).unwrap().certificate.id().clone()
