@@ -16,7 +16,6 @@ use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, read_key};
 use crate::flows::issuer::Issuer;
-use crate::ports::ledger::Ledger;
 use crate::ports::{Files, PassphraseSource, PassphraseUse, Passphrases, Signer};
 
 /// Where a CA key's passphrase comes from. Never argv.

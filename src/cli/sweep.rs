@@ -72,7 +72,7 @@ impl Args {
             clock: &factory.clock,
             files: &factory.files,
             tidy: &factory.files,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
             plane: connected.as_ref().map(|connected| &*connected.plane),
         };
         let swept = flow.run(&Scope {

@@ -7,7 +7,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::core::cert::Certificate;
 use crate::core::ids::{CertificateId, hex};
-use crate::core::revocation::Revocation;
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::{UtcTime, Validity};
 
 /// What an identity is for. A device has one live identity for each.
@@ -205,6 +205,17 @@ impl CertificateRecord {
         }
     }
 
+    /// Its revocation, if it is revoked. What was revoked before reasons were kept has none, and
+    /// the time of its last change.
+    pub fn standing_revocation(&self) -> Option<Revocation> {
+        let unnamed = || Revocation {
+            at: self.updated,
+            reason: RevocationReason::Unspecified,
+        };
+        let revoked = self.state == CertificateState::Revoked;
+        self.revocation.or_else(|| revoked.then(unnamed))
+    }
+
     /// SHA-256 over every field, lower hex: what the last event about this row says it holds.
     pub fn digest(&self) -> String {
         let optional = |text: Option<&'_ str>| text.unwrap_or("\u{0}").to_owned();
@@ -295,6 +306,39 @@ impl AuthorityRecord {
             self.folder.to_string_lossy().as_bytes(),
             self.origin.as_str().as_bytes(),
             &self.created.unix().to_be_bytes(),
+        ])
+    }
+}
+
+/// One CRL in the ledger.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CrlRecord {
+    /// The CA's certificate id.
+    pub issuer: CertificateId,
+    /// Its CRL number: 1, 2, 3, … for each CA.
+    pub number: u64,
+    /// When it was made.
+    pub this_update: UtcTime,
+    /// When the next one comes at the latest.
+    pub next_update: UtcTime,
+    /// The CRL.
+    pub der: Vec<u8>,
+}
+
+impl CrlRecord {
+    /// The name events call it by.
+    pub fn event_subject(&self) -> String {
+        format!("crl:{}:{}", self.issuer, self.number)
+    }
+
+    /// SHA-256 over every field, lower hex.
+    pub fn digest(&self) -> String {
+        fields_digest(&[
+            self.issuer.as_str().as_bytes(),
+            &self.number.to_be_bytes(),
+            &self.this_update.unix().to_be_bytes(),
+            &self.next_update.unix().to_be_bytes(),
+            &self.der,
         ])
     }
 }

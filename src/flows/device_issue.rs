@@ -98,7 +98,9 @@ impl DeviceIssue<'_> {
         let draft = self.draft(request, (kept, &intent)).inspect_err(|_| {
             // Nothing was signed, so the device is free again. Should this fail, the next run
             // finds the leftover of a dead one.
-            let _ = self.ledger.abandon(&[intent.key.clone()], self.clock.now());
+            let _ = self
+                .ledger
+                .abandon(std::slice::from_ref(&intent.key), self.clock.now());
         })?;
         let signature = request.issuer.signer.sign(draft.tbs())?;
         let certificate = draft.seal(&signature)?;

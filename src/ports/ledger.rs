@@ -1,12 +1,14 @@
 //! The durable record of everything issued. Whatever returns without an error is on the disk.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::core::ids::CertificateId;
 use crate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
-    RotationRecord, SerialKey,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
+    LedgerCheck, RotationRecord, SerialKey,
 };
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::UtcTime;
 use crate::explain::{Explain, Kind};
 
@@ -67,6 +69,27 @@ pub struct Checkpoint {
     pub offset_bytes: u64,
     /// The devices in it.
     pub rows: u64,
+}
+
+/// What a CA's next CRL is to say.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct NextCrl {
+    /// One more than the last one's number; 1 for the first.
+    pub number: u64,
+    /// Every certificate of this CA that is revoked, expired ones too.
+    pub revoked: Vec<RevokedRow>,
+}
+
+/// One revoked certificate.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RevokedRow {
+    /// Its serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When and why. What was revoked before reasons were kept has none, and the time of its last
+    /// change.
+    pub revocation: Revocation,
+    /// The last second of its validity.
+    pub not_after: UtcTime,
 }
 
 /// Writes down what is issued before and after it happens. Batches are one transaction each.
@@ -153,6 +176,16 @@ pub trait Ledger {
     /// Certificates, newest first.
     fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError>;
 
+    /// Certificates, newest first, one after another, until `each` breaks off. Memory stays flat.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn for_each_certificate(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError>;
+
     /// Moves an issued certificate to `state`; `detail` says why, for the journal. States other
     /// than issued are not live.
     ///
@@ -165,6 +198,36 @@ pub trait Ledger {
         detail: &str,
         now: UtcTime,
     ) -> Result<(), LedgerError>;
+
+    /// Calls a certificate revoked, which is final: doing it again changes nothing, and the answer
+    /// is the revocation that stands.
+    ///
+    /// # Errors
+    /// `ledger.unknown` when there is no such certificate.
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        reason: RevocationReason,
+        now: UtcTime,
+    ) -> Result<Revocation, LedgerError>;
+
+    /// What the next CRL of this CA is to say, as of one moment.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError>;
+
+    /// The CRL with the highest number of this CA.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError>;
+
+    /// Keeps a CRL. Which of two processes had its number first is decided here.
+    ///
+    /// # Errors
+    /// `ledger.crl-number` when the number is not the next one; nothing is written then.
+    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError>;
 
     /// Makes `new` the live identity of its device and `old` superseded, at once. Doing it again
     /// changes nothing.
@@ -215,6 +278,9 @@ pub enum LedgerError {
         /// Whether trying again may help.
         retry: bool,
     },
+    /// Another process made a CRL meanwhile.
+    #[error("the CRL number {0} is not this CA's next one: another process made a CRL meanwhile")]
+    CrlNumber(u64),
     /// Another process issues for this device.
     #[error("another nameplate process is issuing for device `{0}`")]
     Busy(String),
@@ -261,6 +327,7 @@ impl Explain for LedgerError {
         match self {
             Self::Database { retry: true, .. }
             | Self::Busy(_)
+            | Self::CrlNumber(_)
             | Self::Held(_)
             | Self::HeldRotations(_) => Kind::Unavailable,
             Self::Database { .. } | Self::Schema { .. } | Self::Unknown(_) => Kind::Input,
@@ -272,6 +339,7 @@ impl Explain for LedgerError {
         match self {
             Self::Database { .. } => "ledger.database",
             Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => "ledger.held",
+            Self::CrlNumber(_) => "ledger.crl-number",
             Self::Live { .. } => "ledger.live",
             Self::NameTaken(_) => "ledger.name-taken",
             Self::NoIntent(_) => "ledger.no-intent",
@@ -288,6 +356,7 @@ impl Explain for LedgerError {
             Self::Busy(_) | Self::Held(_) | Self::HeldRotations(_) => {
                 Some("wait until it is done, then run this again".into())
             }
+            Self::CrlNumber(_) => Some("run this again: it takes the next number".into()),
             Self::Live { device, .. } => Some(format!(
                 "see it with `nameplate device show {device}`; \
                  replace it with `nameplate device rotate {device}`"

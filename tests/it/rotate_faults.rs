@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,9 +17,10 @@ use nameplate::core::key::{KeyAlgorithm, PrivateKey};
 use nameplate::core::lifetime::{Lifetime, OnCaExpiry};
 use nameplate::core::pem;
 use nameplate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Intent, LedgerCheck,
-    RotationRecord, SerialKey,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
+    LedgerCheck, RotationRecord, SerialKey,
 };
+use nameplate::core::revocation::{Revocation, RevocationReason};
 use nameplate::core::status::CertificateStatus;
 use nameplate::core::time::{Span, UtcTime};
 use nameplate::effects::entropy::OsEntropy;
@@ -32,7 +34,9 @@ use nameplate::flows::device_revoke::DeviceRevoke;
 use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotated};
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
-use nameplate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
+use nameplate::ports::ledger::{
+    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+};
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
 };
@@ -222,6 +226,30 @@ impl Ledger for FaultyLedger<'_> {
         now: UtcTime,
     ) -> Result<(), LedgerError> {
         self.guard(|| self.inner.set_state(id, state, detail, now))
+    }
+    fn for_each_certificate(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        self.inner.for_each_certificate(filter, each)
+    }
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        reason: RevocationReason,
+        now: UtcTime,
+    ) -> Result<Revocation, LedgerError> {
+        self.guard(|| self.inner.revoke(id, reason, now))
+    }
+    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError> {
+        self.inner.next_crl(issuer)
+    }
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        self.inner.last_crl(issuer)
+    }
+    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError> {
+        self.guard(|| self.inner.save_crl(crl))
     }
     fn promote(
         &self,

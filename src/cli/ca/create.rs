@@ -95,7 +95,7 @@ impl Args {
             entropy: &factory.entropy,
             files: &factory.files,
             keygen: &factory.keygen,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
             signer_of: &signer_of,
         };
         let created = flow.run(&request)?;

@@ -83,7 +83,7 @@ impl Args {
             clock: &factory.clock,
             entropy: &factory.entropy,
             files: &factory.files,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
             signer_of: &signer_of,
         };
         let authority = flow.run(&Request {

@@ -8,7 +8,6 @@ use super::super::wire::factory::Factory;
 use super::view::CaView;
 use crate::explain::Failure;
 use crate::ports::Clock;
-use crate::ports::ledger::Ledger;
 
 /// List the project's CAs with their windows
 #[derive(clap::Args, Debug)]

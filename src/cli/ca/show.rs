@@ -9,7 +9,6 @@ use super::super::wire::factory::Factory;
 use super::view::CaView;
 use crate::explain::Failure;
 use crate::ports::Clock;
-use crate::ports::ledger::Ledger;
 
 /// Show one CA
 #[derive(clap::Args, Debug)]

@@ -47,7 +47,7 @@ impl Args {
             files: &factory.files,
             folders: &factory.folders,
             streams: &factory.streams,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
         };
         let certificate_id = flow.run(&Request {
             device: &self.name,

@@ -9,7 +9,7 @@ use super::view::CertificateView;
 use crate::core::ids::CertificateId;
 use crate::core::record::CertificateState;
 use crate::core::time::UtcTime;
-use crate::explain::{Failure, Kind};
+use crate::explain::Failure;
 use crate::ports::Clock;
 use crate::ports::ledger::{Filter, Ledger};
 
@@ -46,14 +46,10 @@ fn state(word: &str) -> Result<CertificateState, String> {
 
 fn authority_id(ledger: &dyn Ledger, name: &str) -> Result<CertificateId, Failure> {
     let all = ledger.authorities()?;
-    match all.iter().find(|authority| authority.name == name) {
-        Some(authority) => Ok(authority.certificate.id().clone()),
-        None => {
-            let message = format!("there is no CA named `{name}` in the ledger");
-            Err(Failure::new(Kind::Input, "ca.unknown", message)
-                .hint("`nameplate ca list` shows what is there"))
-        }
-    }
+    let named = all.iter().find(|authority| authority.name == name);
+    named
+        .map(|authority| authority.certificate.id().clone())
+        .ok_or_else(|| super::super::args_issue::unknown_ca(name, &all))
 }
 
 /// The certificates.
@@ -68,7 +64,7 @@ impl Args {
         let now = factory.clock.now();
         let issuer = self
             .ca
-            .map(|name| authority_id(&factory.ledger, &name))
+            .map(|name| authority_id(&*factory.ledger, &name))
             .transpose()?;
         let expiring_before = self
             .expiring_before

@@ -4,7 +4,7 @@ use crate::cli::settings::Settings;
 use crate::cli::wire::factory::Factory;
 use crate::core::record::CertificateRecord;
 use crate::explain::{Failure, Kind};
-use crate::ports::ledger::{Filter, Ledger};
+use crate::ports::ledger::Filter;
 
 /// A device's live certificate.
 pub(super) struct Named {

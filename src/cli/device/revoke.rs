@@ -49,7 +49,7 @@ impl Args {
         }
         let flow = DeviceRevoke {
             clock: &factory.clock,
-            ledger: &factory.ledger,
+            ledger: &*factory.ledger,
             plane: &*connected.plane,
         };
         let certificates = flow.run(self.name.as_str(), &self.reason)?;

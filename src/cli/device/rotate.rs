@@ -19,7 +19,6 @@ use crate::explain::{Failure, Kind};
 use crate::flows::device_rotate::{DeviceRotate, Request, Rotated};
 use crate::flows::identity;
 use crate::ports::Clock;
-use crate::ports::ledger::Ledger;
 
 /// Give a device a new key and certificate, proved before the old is given up
 ///

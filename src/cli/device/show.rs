@@ -9,7 +9,7 @@ use super::view::CertificateView;
 use crate::core::record::RotationRecord;
 use crate::explain::{Failure, Kind};
 use crate::ports::Clock;
-use crate::ports::ledger::{Filter, Ledger};
+use crate::ports::ledger::Filter;
 
 /// Show a device: its live identity, and every certificate it had
 #[derive(clap::Args, Debug)]

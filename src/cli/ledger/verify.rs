@@ -7,7 +7,6 @@ use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
 use crate::core::record::LedgerCheck;
 use crate::explain::Failure;
-use crate::ports::ledger::Ledger;
 
 /// Recompute the journal's hashes and compare every row with its last event
 ///

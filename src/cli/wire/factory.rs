@@ -16,6 +16,7 @@ use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
 use crate::flows::device_batch::DeviceBatch;
 use crate::flows::device_issue::DeviceIssue;
+use crate::ports::ledger::Ledger;
 use crate::ports::{Passphrases, Signer};
 
 /// What issuing commands act through.
@@ -25,7 +26,7 @@ pub(in crate::cli) struct Factory {
     pub(in crate::cli) files: Disk,
     pub(in crate::cli) folders: BulkDisk,
     pub(in crate::cli) keygen: RingKeys,
-    pub(in crate::cli) ledger: SqliteLedger,
+    pub(in crate::cli) ledger: Box<dyn Ledger + Send + Sync>,
     pub(in crate::cli) streams: DiskStreams,
     pub(in crate::cli) swap: FolderSwap,
 }
@@ -49,7 +50,7 @@ impl Factory {
             files: Disk,
             folders: BulkDisk,
             keygen: RingKeys::default(),
-            ledger: SqliteLedger::open(ledger)?,
+            ledger: Box::new(SqliteLedger::open(ledger)?),
             streams: DiskStreams,
             swap: FolderSwap,
         })
@@ -69,7 +70,7 @@ impl Factory {
             entropy: &self.entropy,
             files: &self.files,
             keygen: &self.keygen,
-            ledger: &self.ledger,
+            ledger: &*self.ledger,
         }
     }
 
@@ -82,7 +83,7 @@ impl Factory {
             folders: &self.folders,
             keygen: &self.keygen,
             streams: &self.streams,
-            ledger: &self.ledger,
+            ledger: &*self.ledger,
             threads: threads(),
         }
     }

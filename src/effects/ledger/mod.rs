@@ -3,6 +3,7 @@
 /// SQLite: one file.
 pub mod sqlite;
 
+mod inner;
 mod rows;
 mod runs;
 mod verify;

@@ -7,12 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::core::cert::Certificate;
 use crate::core::ids::CertificateId;
 use crate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, IdentityPurpose, Origin, RotationRecord,
-    SerialKey,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Origin,
+    RotationRecord, SerialKey,
 };
 use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::{UtcTime, Validity};
-use crate::ports::ledger::{Checkpoint, Confirmation, Filter};
+use crate::ports::ledger::{Checkpoint, Confirmation, Filter, NextCrl, RevokedRow};
 
 /// The columns of a certificate, in the order that [`certificate`] reads.
 pub(super) const COLUMNS: &str = "id, issuer, serial, device, purpose, state, live, subject, \
@@ -276,4 +276,71 @@ pub(super) fn by_key(
         ))?
         .query_row(params![key.issuer.as_str(), key.serial], certificate)
         .optional()
+}
+
+/// Number and entries of a CA's next CRL.
+pub(super) fn next_crl(
+    connection: &Connection,
+    issuer: &CertificateId,
+) -> rusqlite::Result<NextCrl> {
+    let snapshot = connection.unchecked_transaction()?;
+    let last = last_crl(&snapshot, issuer)?;
+    let mut all = snapshot.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM certificates WHERE issuer = ?1 \
+         AND state IN ('revoked', 'swept') ORDER BY row"
+    ))?;
+    let mut found = all.query([issuer.as_str()])?;
+    let mut revoked = Vec::new();
+    while let Some(row) = found.next()? {
+        let record = certificate(row)?;
+        revoked.extend(record.standing_revocation().map(|revocation| RevokedRow {
+            revocation,
+            not_after: record.validity.not_after,
+            serial: record.serial,
+        }));
+    }
+    Ok(NextCrl {
+        number: last.map_or(0, |last| last.number) + 1,
+        revoked,
+    })
+}
+
+/// The CRL of a CA with the highest number.
+pub(super) fn last_crl(
+    connection: &Connection,
+    issuer: &CertificateId,
+) -> rusqlite::Result<Option<CrlRecord>> {
+    connection
+        .query_row(
+            "SELECT number, this_update, next_update, der FROM crls WHERE issuer = ?1 \
+             ORDER BY number DESC LIMIT 1",
+            [issuer.as_str()],
+            |row| {
+                Ok(CrlRecord {
+                    issuer: issuer.clone(),
+                    number: required(0, u64::try_from(row.get::<_, i64>(0)?).ok())?,
+                    this_update: UtcTime::from_unix(row.get(1)?),
+                    next_update: UtcTime::from_unix(row.get(2)?),
+                    der: row.get(3)?,
+                })
+            },
+        )
+        .optional()
+}
+
+/// Adds a CRL.
+pub(super) fn save_crl(connection: &Connection, crl: &CrlRecord) -> rusqlite::Result<()> {
+    connection
+        .execute(
+            "INSERT INTO crls (issuer, number, this_update, next_update, der) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                crl.issuer.as_str(),
+                i64::try_from(crl.number).unwrap_or(i64::MAX),
+                crl.this_update.unix(),
+                crl.next_update.unix(),
+                crl.der,
+            ],
+        )
+        .map(|_| ())
 }

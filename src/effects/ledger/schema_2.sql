@@ -27,3 +27,4 @@ CREATE TABLE crls (
 ) STRICT;
 CREATE INDEX by_expiry ON certificates (not_after);
 CREATE INDEX by_batch ON certificates (batch) WHERE batch IS NOT NULL;
+CREATE INDEX by_revocation ON certificates (issuer) WHERE state IN ('revoked', 'swept');

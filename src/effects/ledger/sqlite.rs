@@ -1,49 +1,32 @@
 //! The ledger in one SQLite file: WAL, `synchronous=FULL`, so what is committed survives a power
 //! cut.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rusqlite::{
-    Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params,
-    params_from_iter,
-};
+use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
+use super::inner::{Inner, is_passing};
 use super::{rows, runs, verify};
 use crate::core::ids::CertificateId;
 use crate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, Event, GENESIS, IdentityPurpose, Intent,
+    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
     LedgerCheck, RotationRecord, SerialKey,
 };
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::UtcTime;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, Run};
-
-/// The schema version this program writes.
-const VERSION: i64 = 2;
-/// What leads from each version to the next.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
-/// Pages kept in memory: the random ends of the indexes spill into the log below this.
-const CACHE_KIB: i64 = 16 * 1024;
-/// How long to wait for another process's transaction.
-const BUSY: Duration = Duration::from_secs(30);
+use crate::ports::ledger::{
+    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+};
 
 /// An open ledger. Threads take turns at it.
 pub struct SqliteLedger {
     path: PathBuf,
     inner: Mutex<Inner>,
-}
-
-/// What one thread at a time may touch.
-struct Inner {
-    connection: Connection,
-    path: PathBuf,
-    /// The last event's number and hash, as of this process's last look.
-    head: Cell<(i64, [u8; 32])>,
 }
 
 impl SqliteLedger {
@@ -67,11 +50,7 @@ impl SqliteLedger {
                 .map_err(|e| failed(&e, e.kind() == std::io::ErrorKind::StorageFull))?;
         }
         let connection = Connection::open(path).map_err(|e| failed(&e, is_passing(&e)))?;
-        let inner = Inner {
-            connection,
-            path: path.to_owned(),
-            head: Cell::new((0, GENESIS)),
-        };
+        let inner = Inner::new(connection, path);
         inner.prepare()?;
         Ok(Self {
             path: path.to_owned(),
@@ -123,197 +102,6 @@ impl SqliteLedger {
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
     }
-}
-
-impl Inner {
-    fn prepare(&self) -> Result<(), LedgerError> {
-        let at = |e| self.failed(e);
-        self.connection.busy_timeout(BUSY).map_err(at)?;
-        self.connection
-            .pragma_update(None, "journal_mode", "WAL")
-            .map_err(at)?;
-        self.connection
-            .pragma_update(None, "synchronous", "FULL")
-            .map_err(at)?;
-        self.connection
-            .pragma_update(None, "cache_size", -CACHE_KIB)
-            .map_err(at)?;
-        self.connection.set_prepared_statement_cache_capacity(64);
-        let transaction = self.begin()?;
-        let version: i64 = transaction
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(at)?;
-        if version > VERSION {
-            return Err(LedgerError::Schema {
-                path: self.path.clone(),
-                found: version,
-                known: VERSION,
-            });
-        }
-        let known = usize::try_from(version).unwrap_or_default();
-        for step in MIGRATIONS.iter().skip(known) {
-            transaction.execute_batch(step).map_err(at)?;
-        }
-        if version < VERSION {
-            transaction
-                .pragma_update(None, "user_version", VERSION)
-                .map_err(at)?;
-        }
-        transaction.commit().map_err(at)
-    }
-
-    fn failed(&self, error: rusqlite::Error) -> LedgerError {
-        LedgerError::Database {
-            path: self.path.clone(),
-            why: error.to_string(),
-            retry: is_passing(&error),
-        }
-    }
-
-    /// Starts a writing transaction: waits for other writers, then sees all they wrote.
-    fn begin(&self) -> Result<Transaction<'_>, LedgerError> {
-        Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)
-            .map_err(|e| self.failed(e))
-    }
-
-    fn look_up_head(&self) -> Result<(), LedgerError> {
-        let head = self
-            .connection
-            .query_row(
-                "SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1",
-                [],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()
-            .map_err(|e| self.failed(e))?;
-        self.head.set(head.unwrap_or((0, GENESIS)));
-        Ok(())
-    }
-
-    /// Appends to the journal, inside [`SqliteLedger::write`].
-    fn event(
-        &self,
-        now: UtcTime,
-        kind: &str,
-        subject: &str,
-        body: &serde_json::Value,
-    ) -> Result<(), LedgerError> {
-        let (last, previous) = self.head.get();
-        let event = Event {
-            seq: last + 1,
-            at: now,
-            kind: kind.to_owned(),
-            subject: subject.to_owned(),
-            body: body.to_string(),
-        };
-        let hash = event.hash(&previous);
-        self.connection
-            .prepare_cached(
-                "INSERT INTO events (seq, at, kind, subject, body, hash) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    event.seq,
-                    event.at.unix(),
-                    event.kind,
-                    event.subject,
-                    event.body,
-                    hash
-                ])
-            })
-            .map_err(|e| self.failed(e))?;
-        self.head.set((event.seq, hash));
-        Ok(())
-    }
-
-    fn certificate_event(
-        &self,
-        record: &CertificateRecord,
-        detail: &str,
-    ) -> Result<(), LedgerError> {
-        let mut body = serde_json::json!({
-            "device": record.device,
-            "row": record.digest(),
-        });
-        if let Some(id) = &record.id {
-            body["id"] = id.as_str().into();
-        }
-        if !detail.is_empty() {
-            body["detail"] = detail.into();
-        }
-        let kind = format!("certificate.{}", record.state);
-        self.event(record.updated, &kind, &record.key().event_subject(), &body)
-    }
-
-    fn save(&self, record: &CertificateRecord, detail: &str) -> Result<(), LedgerError> {
-        rows::update(&self.connection, record).map_err(|e| self.failed(e))?;
-        self.certificate_event(record, detail)
-    }
-
-    fn open_intent(&self, key: &SerialKey) -> Result<CertificateRecord, LedgerError> {
-        rows::by_key(&self.connection, key)
-            .map_err(|e| self.failed(e))?
-            .filter(|record| record.state == CertificateState::Intended)
-            .ok_or_else(|| LedgerError::NoIntent(key.event_subject()))
-    }
-
-    fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
-        let sql = format!("SELECT {} FROM certificates WHERE id = ?1", rows::COLUMNS);
-        self.connection
-            .prepare_cached(&sql)
-            .and_then(|mut one| one.query_row([id.as_str()], rows::certificate).optional())
-            .map_err(|e| self.failed(e))
-    }
-
-    fn known(&self, id: &CertificateId) -> Result<CertificateRecord, LedgerError> {
-        self.certificate(id)?
-            .ok_or_else(|| LedgerError::Unknown(id.to_string()))
-    }
-
-    /// The row that keeps `record` out.
-    fn holder(&self, record: &CertificateRecord) -> Result<CertificateRecord, LedgerError> {
-        rows::holder(&self.connection, record)
-            .map_err(|e| self.failed(e))?
-            .ok_or_else(|| LedgerError::Serial(crate::core::ids::hex(&record.serial)))
-    }
-
-    /// One event for many rows: each by its serial number, with what it now holds.
-    fn block_event(
-        &self,
-        run: &dyn Run,
-        kind: &str,
-        records: &[CertificateRecord],
-    ) -> Result<(), LedgerError> {
-        let subject = format!("run:{}", run.id());
-        for records in records.chunk_by(|a, b| a.issuer == b.issuer) {
-            let rows: serde_json::Map<_, _> = records
-                .iter()
-                .map(|record| {
-                    (
-                        crate::core::ids::hex(&record.serial),
-                        record.digest().into(),
-                    )
-                })
-                .collect();
-            let body = serde_json::json!({ "issuer": records[0].issuer, "rows": rows });
-            self.event(records[0].updated, kind, &subject, &body)?;
-        }
-        Ok(())
-    }
-}
-
-/// Whether trying again later may help.
-fn is_passing(error: &rusqlite::Error) -> bool {
-    matches!(
-        error.sqlite_error_code(),
-        Some(
-            ErrorCode::DatabaseBusy
-                | ErrorCode::DatabaseLocked
-                | ErrorCode::DiskFull
-                | ErrorCode::SystemIoFailure
-        )
-    )
 }
 
 impl Ledger for SqliteLedger {
@@ -532,6 +320,25 @@ impl Ledger for SqliteLedger {
             .map_err(|e| inner.failed(e))
     }
 
+    fn for_each_certificate(
+        &self,
+        filter: &Filter,
+        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        let inner = self.inner();
+        let mut visit = || -> rusqlite::Result<()> {
+            let mut all = inner.connection.prepare_cached(&rows::filtered())?;
+            let mut found = all.query(params_from_iter(rows::filter(filter)))?;
+            while let Some(row) = found.next()? {
+                if each(rows::certificate(row)?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        visit().map_err(|e| inner.failed(e))
+    }
+
     fn set_state(
         &self,
         id: &CertificateId,
@@ -548,6 +355,50 @@ impl Ledger for SqliteLedger {
             record.live &= state == CertificateState::Issued;
             record.updated = now;
             inner.save(&record, detail)
+        })
+    }
+
+    fn revoke(
+        &self,
+        id: &CertificateId,
+        reason: RevocationReason,
+        now: UtcTime,
+    ) -> Result<Revocation, LedgerError> {
+        self.write(|inner| {
+            let mut record = inner.known(id)?;
+            if let Some(before) = record.standing_revocation() {
+                return Ok(before);
+            }
+            let revocation = Revocation { at: now, reason };
+            record.state = CertificateState::Revoked;
+            record.live = false;
+            record.revocation = Some(revocation);
+            record.updated = now;
+            inner.save(&record, reason.as_str())?;
+            Ok(revocation)
+        })
+    }
+
+    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError> {
+        let inner = self.inner();
+        rows::next_crl(&inner.connection, issuer).map_err(|e| inner.failed(e))
+    }
+
+    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        let inner = self.inner();
+        rows::last_crl(&inner.connection, issuer).map_err(|e| inner.failed(e))
+    }
+
+    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError> {
+        self.write(|inner| {
+            let last =
+                rows::last_crl(&inner.connection, &crl.issuer).map_err(|e| inner.failed(e))?;
+            if last.map_or(0, |last| last.number) + 1 != crl.number {
+                return Err(LedgerError::CrlNumber(crl.number));
+            }
+            rows::save_crl(&inner.connection, crl).map_err(|e| inner.failed(e))?;
+            let body = serde_json::json!({ "row": crl.digest() });
+            inner.event(crl.this_update, "crl.made", &crl.event_subject(), &body)
         })
     }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,14 +12,15 @@ use crate::core::batch::{ListFormat, Row, RowProblem, Rows};
 use crate::core::bundle::{File, Secrecy};
 use crate::core::cert::Certificate;
 use crate::core::draft::{Draft, IssuerView};
-use crate::core::record::{AuthorityRecord, LedgerCheck, RotationRecord};
+use crate::core::record::{AuthorityRecord, CrlRecord, LedgerCheck, RotationRecord};
 use crate::core::record::{CertificateRecord, CertificateState, IdentityPurpose, Intent};
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::{Span, UtcTime};
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::explain::{Explain, Kind};
 use crate::flows::device_issue::saved;
 use crate::ports::Signer;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, Run};
+use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, NextCrl, Run};
 use crate::ports::streams::{Source, Stream};
 
 const DEVICES: usize = 70;
@@ -229,7 +231,7 @@ struct MemoryLedger<'a> {
 struct OnlyRun;
 
 impl Run for OnlyRun {
-    fn id(&self) -> &str {
+    fn id(&self) -> &'static str {
         "1"
     }
 }
@@ -347,6 +349,30 @@ impl Ledger for MemoryLedger<'_> {
         _: &str,
         _: UtcTime,
     ) -> Result<(), LedgerError> {
+        unreachable!()
+    }
+    fn for_each_certificate(
+        &self,
+        _: &Filter,
+        _: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        unreachable!()
+    }
+    fn revoke(
+        &self,
+        _: &CertificateId,
+        _: RevocationReason,
+        _: UtcTime,
+    ) -> Result<Revocation, LedgerError> {
+        unreachable!()
+    }
+    fn next_crl(&self, _: &CertificateId) -> Result<NextCrl, LedgerError> {
+        unreachable!()
+    }
+    fn last_crl(&self, _: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
+        unreachable!()
+    }
+    fn save_crl(&self, _: &CrlRecord) -> Result<(), LedgerError> {
         unreachable!()
     }
     fn promote(&self, _: &CertificateId, _: &CertificateId, _: UtcTime) -> Result<(), LedgerError> {
