@@ -7,7 +7,7 @@ use crate::project::Project;
 
 /// `openssl x509 -text` of an identity's certificate.
 fn text(project: &Project, device: &str) -> String {
-    let path = project.path("devices").join(device).join("cert.pem");
+    let path = project.path("devices").join(device).join("device.crt.pem");
     let output = Command::new("openssl")
         .args(["x509", "-noout", "-text", "-in"])
         .arg(path)
@@ -134,7 +134,7 @@ fn a_shell_takes_the_exports_and_json_holds_no_key() {
     assert_eq!(String::from_utf8(shell.stdout).unwrap(), folder);
     let issued = project.ok(&["device", "issue", "ci-2", "--ttl", "1h"]);
     for (key, file) in [
-        ("certificate_pem", "cert.pem"),
+        ("certificate_pem", "device.crt.pem"),
         ("chain_pem", "chain.pem"),
         ("ca_pem", "ca.pem"),
     ] {
