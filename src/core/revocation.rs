@@ -116,7 +116,11 @@ impl FromStr for RevocationReason {
 
 /// Text that is not a reason.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a revocation reason")]
+#[error(
+    "`{0}` is not a revocation reason; the reasons are unspecified, keyCompromise, cACompromise, \
+     affiliationChanged, superseded, cessationOfOperation, certificateHold, privilegeWithdrawn and \
+     aACompromise"
+)]
 pub struct ReasonError(String);
 
 impl Explain for ReasonError {
@@ -127,13 +131,8 @@ impl Explain for ReasonError {
         "revoke.reason"
     }
     fn hint(&self) -> Option<String> {
-        if self.0.eq_ignore_ascii_case("removeFromCRL") {
-            return Some(
-                "AWS IoT treats REVOKED as final, so nothing is taken off a list again".into(),
-            );
-        }
-        let names: Vec<&str> = REASONS.iter().map(|(_, name, _)| *name).collect();
-        Some(format!("the reasons are {}", names.join(", ")))
+        let off = self.0.eq_ignore_ascii_case("removeFromCRL");
+        off.then(|| "AWS IoT treats REVOKED as final, so nothing is taken off a list again".into())
     }
 }
 
@@ -147,6 +146,10 @@ mod tests {
             assert_eq!(name.parse::<RevocationReason>().unwrap(), reason);
             assert_eq!(RevocationReason::from_code(code), Some(reason));
             assert_eq!((reason.as_str(), reason.code()), (name, code));
+        }
+        let refused = "stolen".parse::<RevocationReason>().unwrap_err();
+        for (_, name, _) in REASONS {
+            assert!(refused.to_string().contains(name), "{name}");
         }
         assert!("removeFromCRL".parse::<RevocationReason>().is_err());
         assert_eq!(RevocationReason::from_code(8), None);

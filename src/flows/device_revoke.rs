@@ -3,6 +3,7 @@
 
 use crate::core::ids::CertificateId;
 use crate::core::record::CertificateState;
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
 use crate::ports::Clock;
@@ -15,8 +16,8 @@ pub struct DeviceRevoke<'a> {
     pub clock: &'a dyn Clock,
     /// The record.
     pub ledger: &'a dyn Ledger,
-    /// The target.
-    pub plane: &'a dyn ControlPlane,
+    /// The target; `None` to revoke here alone.
+    pub plane: Option<&'a dyn ControlPlane>,
 }
 
 /// One certificate that is revoked now.
@@ -26,8 +27,12 @@ pub struct RevokedCertificate {
     pub id: CertificateId,
     /// Whether the ledger called it revoked before.
     pub was_revoked_here: bool,
-    /// Whether the target knows it; if it does, it is REVOKED there now.
-    pub at_target: bool,
+    /// When and why; what was revoked before keeps what was said then.
+    #[serde(flatten)]
+    pub revocation: Revocation,
+    /// Whether the target knows it; if it does, it is REVOKED there now. `None` when the target was
+    /// left alone.
+    pub at_target: Option<bool>,
 }
 
 impl DeviceRevoke<'_> {
@@ -36,7 +41,11 @@ impl DeviceRevoke<'_> {
     ///
     /// # Errors
     /// `revoke.none` when the device has no certificate, `ledger.*`, `cloud.*`.
-    pub fn run(&self, device: &str, reason: &str) -> Result<Vec<RevokedCertificate>, RevokeError> {
+    pub fn run(
+        &self,
+        device: &str,
+        reason: RevocationReason,
+    ) -> Result<Vec<RevokedCertificate>, RevokeError> {
         // A rotation under way would attach and activate what is being revoked.
         let _held = self.ledger.hold_rotations()?;
         let filter = Filter {
@@ -44,45 +53,43 @@ impl DeviceRevoke<'_> {
             ..Filter::default()
         };
         let records = self.ledger.certificates(&filter)?;
-        let signed: Vec<_> = records
-            .into_iter()
-            .filter_map(|record| Some((record.id?, record.state)))
-            .collect();
+        let now = self.clock.now();
+        let mut signed = Vec::new();
+        // All of them here, before the target can fail at one.
+        for record in records {
+            let Some(id) = record.id else {
+                continue;
+            };
+            signed.push(RevokedCertificate {
+                revocation: self.ledger.revoke(&id, reason, now)?,
+                was_revoked_here: record.state == CertificateState::Revoked,
+                id,
+                at_target: None,
+            });
+        }
         if signed.is_empty() {
             return Err(RevokeError::None(device.to_owned()));
         }
-        // All of them here, before the target can fail at one.
-        let now = self.clock.now();
-        for (id, state) in &signed {
-            if *state != CertificateState::Revoked {
-                self.ledger
-                    .set_state(id, CertificateState::Revoked, reason, now)?;
+        self.ledger.end_rotation(device, "revoked", now)?;
+        if let Some(plane) = self.plane {
+            for one in &mut signed {
+                let known = at_target(plane, &one.id).map_err(RevokeError::Target)?;
+                one.at_target = Some(known);
             }
         }
-        self.ledger.end_rotation(device, "revoked", now)?;
-        signed
-            .into_iter()
-            .map(|(id, state)| {
-                Ok(RevokedCertificate {
-                    at_target: self.at_target(&id).map_err(RevokeError::Target)?,
-                    was_revoked_here: state == CertificateState::Revoked,
-                    id,
-                })
-            })
-            .collect()
+        Ok(signed)
     }
+}
 
-    /// Revokes it at the target, if that knows it.
-    fn at_target(&self, id: &CertificateId) -> CloudResult<bool> {
-        let Some(view) = self.plane.describe_certificate(id)? else {
-            return Ok(false);
-        };
-        if view.status != CertificateStatus::Revoked {
-            self.plane
-                .update_certificate(id, CertificateStatus::Revoked)?;
-        }
-        Ok(true)
+/// Revokes it at the target, if that knows it.
+fn at_target(plane: &dyn ControlPlane, id: &CertificateId) -> CloudResult<bool> {
+    let Some(view) = plane.describe_certificate(id)? else {
+        return Ok(false);
+    };
+    if view.status != CertificateStatus::Revoked {
+        plane.update_certificate(id, CertificateStatus::Revoked)?;
     }
+    Ok(true)
 }
 
 /// Why a device was not revoked, and how far it got.

@@ -3,6 +3,9 @@
 /// `ca create`.
 #[cfg(feature = "operator")]
 pub mod ca_create;
+/// `ca crl`.
+#[cfg(feature = "operator")]
+pub mod ca_crl;
 /// `ca import`.
 #[cfg(feature = "operator")]
 pub mod ca_import;

@@ -79,7 +79,7 @@ fn a_ledger_of_version_1_goes_on_and_still_verifies() {
         .execute_batch(
             "DROP TRIGGER events_are_not_changed; DROP TRIGGER events_are_not_removed; \
              DELETE FROM events WHERE subject LIKE 'run:%' OR kind LIKE 'certificate.%'; \
-             DELETE FROM certificates; DROP INDEX by_expiry; DROP INDEX by_batch; \
+             DELETE FROM certificates; DROP INDEX by_expiry; DROP INDEX by_batch; DROP INDEX by_revocation; \
              ALTER TABLE certificates DROP COLUMN run; ALTER TABLE certificates DROP COLUMN flaw; \
              ALTER TABLE certificates DROP COLUMN revoked; \
              ALTER TABLE certificates DROP COLUMN reason; \

@@ -295,7 +295,7 @@ fn a_revoked_device_stays_out() {
     let lab = Lab::new();
     lab.provisioned("p1");
     let id = lab.leaf("p1");
-    let revoke = ["device", "revoke", "p1", "--reason", "stolen"];
+    let revoke = ["device", "revoke", "p1", "--reason", "keyCompromise"];
     assert_eq!(lab.project.fails(&revoke), (5, "revoke.confirm".into()));
     assert_eq!(lab.status_of(&id), "ACTIVE");
     assert!(lab.connects("p1", "10s"));
@@ -306,7 +306,13 @@ fn a_revoked_device_stays_out() {
     assert_eq!(lab.status_of(&id), "REVOKED");
     assert!(!lab.connects("p1", "1s"));
     assert!(lab.live("p1").is_empty());
-    let again = lab.project.ok(&sure);
+    assert_eq!(report["certificates"][0]["reason"], "keyCompromise");
+    let again = lab.project.ok(&["device", "revoke", "p1", "--yes"]);
+    assert_eq!(again["certificates"][0]["reason"], "keyCompromise");
+    assert_eq!(
+        again["certificates"][0]["at"],
+        report["certificates"][0]["at"]
+    );
     assert_eq!(again["certificates"][0]["was_revoked_here"], true);
     let nobody = ["device", "revoke", "nobody", "--yes"];
     assert_eq!(lab.project.fails(&nobody), (3, "revoke.none".into()));

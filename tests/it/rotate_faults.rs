@@ -772,9 +772,9 @@ fn what_was_revoked_during_a_rotation_stays_so() {
         let revoke = DeviceRevoke {
             clock: &lab.clock,
             ledger: &lab.ledger,
-            plane: &lab.plane,
+            plane: Some(&lab.plane),
         };
-        revoke.run("pump", "stolen").unwrap();
+        revoke.run("pump", RevocationReason::KeyCompromise).unwrap();
         assert!(lab.rotate().is_err(), "after {fault_at}");
         for (id, entry) in lab.plane.entries.borrow().iter() {
             assert_eq!(

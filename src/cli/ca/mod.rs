@@ -1,6 +1,7 @@
 //! `ca …`
 
 mod create;
+mod crl;
 mod import;
 mod list;
 mod register;
@@ -16,6 +17,7 @@ use super::settings::Settings;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     Create(create::Args),
+    Crl(crl::Args),
     Import(import::Args),
     List(list::Args),
     Register(register::Args),
@@ -26,6 +28,7 @@ impl Command {
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
             Self::Create(args) => output.finish(args.run(settings)),
+            Self::Crl(args) => output.finish(args.run(settings, output)),
             Self::Import(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),
             Self::Register(args) => output.finish(args.run(settings)),

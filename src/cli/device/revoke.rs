@@ -7,20 +7,26 @@ use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
 use super::super::wire::target::{self, TargetReport};
 use crate::core::ids::ThingName;
+use crate::core::revocation::{Revocation, RevocationReason};
 use crate::explain::{Failure, Kind};
 use crate::flows::device_revoke::{DeviceRevoke, RevokedCertificate};
 
 /// Revoke every certificate of a device, in the ledger and at the target
 ///
 /// AWS IoT treats REVOKED as final: the certificate never connects again, and open connections end
-/// within minutes. To replace a certificate that is still trusted, use `device rotate`.
+/// within minutes. To replace a certificate that is still trusted, use `device rotate`. A CA's next
+/// `ca crl` names the certificates that are revoked here.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// The device
     name: ThingName,
-    /// Why, for the ledger's journal
-    #[arg(long, value_name = "TEXT", default_value = "unspecified")]
-    reason: String,
+    /// Why, for the CRL: an RFC 5280 reason such as keyCompromise, superseded or
+    /// cessationOfOperation
+    #[arg(long, value_name = "REASON", default_value_t)]
+    reason: RevocationReason,
+    /// In the ledger alone; a later run without --local goes on at the target
+    #[arg(long)]
+    local: bool,
     /// Do it: revoking cannot be undone
     #[arg(long)]
     yes: bool,
@@ -30,19 +36,25 @@ pub(in crate::cli) struct Args {
 #[derive(serde::Serialize)]
 pub(super) struct Revoked {
     device: ThingName,
-    target: TargetReport,
-    reason: String,
+    target: Option<TargetReport>,
     certificates: Vec<RevokedCertificate>,
 }
 
 impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Revoked, Failure> {
         let factory = Factory::open(settings)?;
-        let connected = target::connect(settings)?;
+        let connected = if self.local {
+            None
+        } else {
+            Some(target::connect(settings)?)
+        };
         if !self.yes {
+            let place = connected
+                .as_ref()
+                .map_or_else(|| "the ledger".to_owned(), |one| one.target.to_string());
             let message = format!(
-                "this would revoke every certificate of `{}` in {}, which cannot be undone",
-                self.name, connected.target
+                "this would revoke every certificate of `{}` in {place}, which cannot be undone",
+                self.name
             );
             return Err(Failure::new(Kind::Refused, "revoke.confirm", message)
                 .hint("if that is what you want, run it again with --yes"));
@@ -50,13 +62,12 @@ impl Args {
         let flow = DeviceRevoke {
             clock: &factory.clock,
             ledger: &*factory.ledger,
-            plane: &*connected.plane,
+            plane: connected.as_ref().map(|connected| &*connected.plane),
         };
-        let certificates = flow.run(self.name.as_str(), &self.reason)?;
+        let certificates = flow.run(self.name.as_str(), self.reason)?;
         Ok(Revoked {
             device: self.name,
-            target: connected.target,
-            reason: self.reason,
+            target: connected.map(|connected| connected.target),
             certificates,
         })
     }
@@ -66,20 +77,19 @@ impl Report for Revoked {}
 
 impl fmt::Display for Revoked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "revoked {}: {}", self.device, self.reason)?;
-        writeln!(f, "  target   {}", self.target)?;
+        writeln!(f, "revoked {}", self.device)?;
+        if let Some(target) = &self.target {
+            writeln!(f, "  target   {target}")?;
+        }
         for one in &self.certificates {
-            let here = if one.was_revoked_here {
-                "before"
-            } else {
-                "now"
+            let Revocation { at, reason } = one.revocation;
+            let there = match one.at_target {
+                Some(true) => ", REVOKED at the target",
+                Some(false) => ", unknown to the target",
+                None => "",
             };
-            let there = if one.at_target {
-                "REVOKED at the target"
-            } else {
-                "unknown to the target"
-            };
-            writeln!(f, "  {}  in the ledger {here}, {there}", one.id)?;
+            let here = if one.was_revoked_here { "before, " } else { "" };
+            writeln!(f, "  {}  {here}at {at}: {reason}{there}", one.id)?;
         }
         Ok(())
     }
