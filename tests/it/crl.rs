@@ -118,6 +118,12 @@ fn a_reason_is_kept_from_the_first_time_and_wrong_ones_are_refused() {
     project.ok(&["device", "issue", "pump"]);
     let first = revoke(&project, "pump", "superseded");
     let one = &first["certificates"][0];
+    let shown = project.run(&["device", "show", "pump"]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(
+        shown.contains("  revoked  ") && shown.contains(": superseded"),
+        "{shown}"
+    );
     assert_eq!(one["was_revoked_here"], false);
     assert_eq!(one["at_target"], serde_json::Value::Null);
     let again = revoke(&project, "pump", "keyCompromise");

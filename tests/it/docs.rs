@@ -47,7 +47,7 @@ fn is_inner(file: &Path) -> bool {
     file.ends_with("src/core/jitp.rs") || file.ends_with("src/core/sntp.rs")
 }
 
-/// The dotted literals in the bodies of `fn code`.
+/// The dotted literals in the bodies of `fn code`, and those that a failure is made of on the spot.
 fn codes_in(source: &str) -> BTreeSet<&str> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let bodies = code.split("fn code(&self) -> &'static str {").skip(1);
@@ -55,7 +55,15 @@ fn codes_in(source: &str) -> BTreeSet<&str> {
         .filter_map(|rest| rest.split("\n    }\n").next())
         .flat_map(|body| body.split('"').skip(1).step_by(2))
         .filter(|literal| literal.contains('.'))
+        .chain(code.split("Failure::new(").skip(1).filter_map(code_of))
         .collect()
+}
+
+/// The second argument of `Failure::new`, when it is a literal.
+fn code_of(arguments: &str) -> Option<&str> {
+    let literal = arguments.split('"').nth(1)?;
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    (literal.contains('.') && literal.chars().all(word)).then_some(literal)
 }
 
 #[test]

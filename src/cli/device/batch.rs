@@ -411,7 +411,7 @@ impl Batched {
             writeln!(f, "  pass     {}", path.display())?;
         }
         if !self.to_stdout {
-            writeln!(f, "  folder   {}", self.out.display())?;
+            writeln!(f, "  output   {}", self.out.display())?;
         }
         if let Some(path) = &self.manifest {
             writeln!(f, "  manifest {}", path.display())?;

@@ -63,6 +63,9 @@ impl fmt::Display for Shown {
             if let Some(id) = &record.id {
                 write!(f, "\n  id       {id}")?;
             }
+            if let Some(revocation) = &record.revocation {
+                write!(f, "\n  revoked  {}: {}", revocation.at, revocation.reason)?;
+            }
             write!(f, "\n  subject  {}", record.subject)?;
             write!(f, "\n  valid    {}", view.window())?;
             write!(f, "\n  key      {}", record.key_algorithm)?;

@@ -15,8 +15,8 @@ use super::{
 use crate::core::batch::{ListError, Rows, Slip};
 use crate::core::bundle;
 use crate::core::cert::Certificate;
-use crate::core::draft::DraftError;
 use crate::core::draft::stamp::Stamp;
+use crate::core::draft::{DraftError, positive};
 use crate::core::handover::{Leaf, STREAM_BYTES, framed};
 use crate::core::ids::{CertificateId, hex};
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
@@ -305,13 +305,11 @@ impl<'a, 'p> Work<'a, 'p> {
     fn intent(&self, order: &Order) -> Intent {
         let mut serial = [0; 16];
         self.flow.entropy.fill(&mut serial);
-        serial[0] &= 0x7f;
-        serial[15] |= u8::from(serial == [0; 16]);
         let request = self.request;
         Intent {
             key: SerialKey {
                 issuer: self.issuer.clone(),
-                serial: serial.to_vec(),
+                serial: positive(serial).to_vec(),
             },
             device: order.device.clone(),
             purpose: IdentityPurpose::Operational,
