@@ -4,6 +4,8 @@ mod args;
 #[cfg(feature = "operator")]
 mod args_issue;
 #[cfg(feature = "operator")]
+mod args_key;
+#[cfg(feature = "operator")]
 mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;
@@ -13,6 +15,10 @@ mod ca;
 mod cert;
 mod connect;
 mod device;
+#[cfg(feature = "operator")]
+mod explain;
+#[cfg(feature = "operator")]
+mod faces;
 mod identity;
 #[cfg(feature = "operator")]
 mod init;
@@ -64,6 +70,8 @@ enum Command {
     #[command(subcommand)]
     Device(device::Command),
     #[cfg(feature = "operator")]
+    Explain(explain::Args),
+    #[cfg(feature = "operator")]
     Init(init::Args),
     #[cfg(feature = "operator")]
     #[command(subcommand)]
@@ -83,6 +91,19 @@ enum Command {
     Version(version::Args),
 }
 
+impl Command {
+    /// Whether its report has findings, as SARIF and JUnit want them.
+    fn finds(&self) -> bool {
+        match self {
+            #[cfg(feature = "operator")]
+            Self::Cert(command) => command.finds(),
+            #[cfg(feature = "operator")]
+            Self::Template(command) => command.finds(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs one command line and returns its exit code.
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(command_line) {
@@ -90,6 +111,9 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return report::usage(&error),
     };
     let output = Output::new(&cli.global);
+    if let Some(failure) = output.without_findings(cli.command.finds()) {
+        return output.fail(&failure);
+    }
     let settings = match Settings::resolve(&cli.global) {
         Ok(settings) => settings,
         Err(failure) => return output.fail(&failure),
@@ -101,6 +125,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Cert(command) => command.run(&settings, output),
         Command::Connect(args) => output.finish(args.run(&settings)),
         Command::Device(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Explain(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Init(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]

@@ -118,6 +118,21 @@ impl CertificateId {
         &self.0
     }
 
+    /// The 32 bytes of the hash.
+    pub fn bytes(&self) -> [u8; 32] {
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => b - b'0',
+            _ => b - b'a' + 10,
+        };
+        let text = self.0.as_bytes();
+        std::array::from_fn(|n| digit(text[2 * n]) << 4 | digit(text[2 * n + 1]))
+    }
+
+    /// From the 32 bytes of the hash; `None` for another number of bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == 32).then(|| Self(hex(bytes)))
+    }
+
     /// The first 12 characters, for people.
     pub fn short(&self) -> &str {
         &self.0[..12]
@@ -212,6 +227,8 @@ mod tests {
         }
         assert!("a".repeat(37).parse::<TemplateName>().is_err());
         assert!("a.b@c".parse::<PolicyName>().is_ok());
+        let id = CertificateId::of_der(b"x");
+        assert_eq!(CertificateId::from_bytes(&id.bytes()), Some(id));
         assert!(
             "FF".repeat(32)
                 .parse::<CertificateId>()

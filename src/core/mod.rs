@@ -9,6 +9,9 @@ pub mod batch;
 pub mod bundle;
 /// A certificate, parsed once at the door.
 pub mod cert;
+/// What is wrong or doubtful in certificates.
+#[cfg(feature = "operator")]
+pub mod certlint;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
 /// Certificate revocation lists.
@@ -48,6 +51,11 @@ pub mod jitp;
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
+/// Where a private key lives.
+#[cfg(feature = "operator")]
+pub mod key_uri;
+/// Where a ledger is.
+pub mod ledger_place;
 /// From when to when a certificate is valid.
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
@@ -75,6 +83,9 @@ pub mod revocation;
 /// A rotation, step by step.
 #[cfg(feature = "operator")]
 pub mod rotation;
+/// What every rule means.
+#[cfg(feature = "operator")]
+pub mod rules;
 /// Whether a TLS server is the one it should be.
 pub mod server;
 /// Whether a key made the signature on a certificate or CRL.
@@ -86,6 +97,9 @@ pub mod sntp;
 pub mod status;
 /// Distinguished names.
 pub mod subject;
+/// Findings that somebody has looked at and lets stand, for a while.
+#[cfg(feature = "operator")]
+pub mod suppress;
 /// AWS IoT provisioning templates.
 #[cfg(feature = "sandbox")]
 pub mod template;

@@ -36,6 +36,8 @@ pub struct Filter {
     pub batch: Option<String>,
     /// Whose last valid second is before this one.
     pub expiring_before: Option<UtcTime>,
+    /// With this deliberate flaw.
+    pub flaw: Option<String>,
     /// At most this many.
     pub limit: Option<u32>,
 }
@@ -173,10 +175,11 @@ pub trait Ledger {
     /// A certificate by its id.
     fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError>;
 
-    /// Certificates, newest first.
+    /// Certificates, newest first; with [`Filter::expiring_before`], the soonest to expire first.
     fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError>;
 
-    /// Certificates, newest first, one after another, until `each` breaks off. Memory stays flat.
+    /// The same one after another, until `each` breaks off, which may use the ledger. Memory stays
+    /// flat. What changes meanwhile is seen as it was or as it is.
     ///
     /// # Errors
     /// `ledger.database`.

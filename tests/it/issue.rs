@@ -12,7 +12,7 @@ use nameplate::core::time::{Span, UtcTime};
 use nameplate::effects::entropy::OsEntropy;
 use nameplate::effects::files::Disk;
 use nameplate::effects::keys::{LocalSigner, RingKeys};
-use nameplate::effects::ledger::sqlite::SqliteLedger;
+use nameplate::effects::ledger::sqlite;
 use nameplate::flows::ca_create::{self, CaCreate};
 use nameplate::flows::device_issue::{DeviceIssue, Request, saved};
 use nameplate::flows::issuer::Issuer;
@@ -98,7 +98,7 @@ fn a_failing_disk_never_leaves_a_certificate_without_its_key_and_the_next_run_fi
     let clock = At("2026-06-01T12:00:00Z".parse().unwrap());
     for fail_at in 1..=6 {
         let folder = tempfile::tempdir().unwrap();
-        let ledger = SqliteLedger::open(&folder.path().join("ledger.sqlite")).unwrap();
+        let ledger = sqlite::open(&folder.path().join("ledger.sqlite")).unwrap();
         let ca_folder = folder.path().join("ca");
         let create = CaCreate {
             clock: &clock,
@@ -119,6 +119,7 @@ fn a_failing_disk_never_leaves_a_certificate_without_its_key_and_the_next_run_fi
                 },
                 path_len: Some(0),
                 algorithm: KeyAlgorithm::EcP256,
+                elsewhere: None,
                 passphrase: None,
                 parent: None,
             })

@@ -5,15 +5,15 @@ use crate::project::{Project, quiet};
 #[test]
 fn every_change_behind_its_back_is_found() {
     for (sql, named) in [
+        ("UPDATE entries SET device = 'evil' WHERE nr = 1", "differs"),
         (
-            "UPDATE certificates SET device = 'evil' WHERE row = 1",
-            "differs",
-        ),
-        (
-            "UPDATE certificates SET der = x'00' WHERE row = 1",
+            "UPDATE seals SET der = x'00' WHERE nr = 1",
             "not the one of its id",
         ),
-        ("DELETE FROM certificates WHERE row = 1", "is gone"),
+        (
+            "DELETE FROM seals; DELETE FROM entries WHERE nr = 1",
+            "is gone",
+        ),
         ("UPDATE authorities SET folder = '/tmp'", "differs"),
         (
             "DROP TRIGGER events_are_not_changed; UPDATE events SET body = '{}' WHERE seq = 2",
@@ -67,31 +67,6 @@ fn processes_that_race_leave_one_live_identity() {
     assert_eq!(won, 1);
     let all = project.ok(&["device", "list"]);
     assert_eq!(all["devices"].as_array().unwrap().len(), 1);
-}
-
-#[test]
-fn a_ledger_of_version_1_goes_on_and_still_verifies() {
-    let project = Project::with_ca();
-    project.ok(&["device", "issue", "old"]);
-    // What version 1 left: no columns of version 2, and events about single rows.
-    let database = rusqlite::Connection::open(project.path("ledger.sqlite")).unwrap();
-    database
-        .execute_batch(
-            "DROP TRIGGER events_are_not_changed; DROP TRIGGER events_are_not_removed; \
-             DELETE FROM events WHERE subject LIKE 'run:%' OR kind LIKE 'certificate.%'; \
-             DELETE FROM certificates; DROP INDEX by_expiry; DROP INDEX by_batch; DROP INDEX by_revocation; \
-             ALTER TABLE certificates DROP COLUMN run; ALTER TABLE certificates DROP COLUMN flaw; \
-             ALTER TABLE certificates DROP COLUMN revoked; \
-             ALTER TABLE certificates DROP COLUMN reason; \
-             DROP TABLE runs; DROP TABLE checkpoints; DROP TABLE crls; PRAGMA user_version = 1;",
-        )
-        .unwrap();
-    drop(database);
-    std::fs::remove_dir_all(project.path("devices")).unwrap();
-    project.ok(&["device", "issue", "new"]);
-    let check = project.ok(&["ledger", "verify"]);
-    assert_eq!(check["broken"], serde_json::Value::Null);
-    assert_eq!(check["certificates"], 1);
 }
 
 #[test]

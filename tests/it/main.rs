@@ -11,14 +11,22 @@ mod batch;
 mod batch_outputs;
 mod ca;
 mod ca_interop;
+mod cert;
 mod connect;
 mod crl;
 mod device_lab;
 mod docs;
+mod encrypted_keys;
 mod fault_issue;
 mod issue;
+#[cfg(feature = "kms")]
+mod kms;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod ledger_both;
 mod needs_renewal;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod preflight;
 mod profile;
 mod project;
@@ -28,4 +36,6 @@ mod rotate;
 mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;
+#[cfg(feature = "postgres")]
+mod server;
 mod sweep;

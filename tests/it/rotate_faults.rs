@@ -26,7 +26,7 @@ use nameplate::core::time::{Span, UtcTime};
 use nameplate::effects::entropy::OsEntropy;
 use nameplate::effects::files::Disk;
 use nameplate::effects::keys::{LocalSigner, RingKeys};
-use nameplate::effects::ledger::sqlite::SqliteLedger;
+use nameplate::effects::ledger::{SqlLedger, sqlite};
 use nameplate::effects::swap::FolderSwap;
 use nameplate::flows::ca_create::{self, CaCreate};
 use nameplate::flows::device_issue::{self, DeviceIssue, saved};
@@ -150,7 +150,7 @@ impl Swap for FaultySwap<'_> {
 
 struct FaultyLedger<'a> {
     fuse: &'a Fuse,
-    inner: &'a SqliteLedger,
+    inner: &'a SqlLedger,
 }
 
 impl FaultyLedger<'_> {
@@ -510,7 +510,7 @@ fn lifetime(days: i64) -> Lifetime {
 struct Lab {
     place: tempfile::TempDir,
     clock: Time,
-    ledger: SqliteLedger,
+    ledger: SqlLedger,
     chain: [Certificate; 1],
     signer: LocalSigner,
     plane: Plane,
@@ -522,7 +522,7 @@ impl Lab {
     fn new(folder: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let clock = Time::default();
-        let ledger = SqliteLedger::open(&place.path().join("ledger.sqlite")).unwrap();
+        let ledger = sqlite::open(&place.path().join("ledger.sqlite")).unwrap();
         let ca = CaCreate {
             clock: &clock,
             entropy: &OsEntropy::default(),
@@ -538,6 +538,7 @@ impl Lab {
             lifetime: lifetime(1_000),
             path_len: Some(0),
             algorithm: KeyAlgorithm::EcP256,
+            elsewhere: None,
             passphrase: None,
             parent: None,
         })
