@@ -263,9 +263,9 @@ pub(super) struct LifetimeArgs {
     /// Length in days of 86 400 seconds, from --not-before or from now
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=2_921_000))]
     pub(super) days: Option<u32>,
-    /// What to do when the CA ends first
-    #[arg(long, value_enum, default_value_t = OnCaExpiryArg::Fail, value_name = "WHAT")]
-    pub(super) on_ca_expiry: OnCaExpiryArg,
+    /// What to do when the CA ends first [default: fail]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) on_ca_expiry: Option<OnCaExpiryArg>,
 }
 
 /// What to do with a certificate that would outlive its CA.
@@ -292,8 +292,8 @@ impl LifetimeArgs {
                 .map_or(default, |days| Span::days(i64::from(days))),
             backdate,
             on_ca_expiry: match self.on_ca_expiry {
-                OnCaExpiryArg::Fail => OnCaExpiry::Fail,
-                OnCaExpiryArg::Clamp => OnCaExpiry::Clamp,
+                None | Some(OnCaExpiryArg::Fail) => OnCaExpiry::Fail,
+                Some(OnCaExpiryArg::Clamp) => OnCaExpiry::Clamp,
             },
         })
     }
@@ -305,6 +305,14 @@ impl LifetimeArgs {
             None => Span::days(365),
         };
         self.lifetime(settings, default)
+    }
+}
+
+/// A length of time that is not nothing.
+pub(super) fn positive_span(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>() {
+        Ok(span) if span.as_seconds() == 0 => Err("it is no time at all".into()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 

@@ -6,6 +6,8 @@ mod args_issue;
 #[cfg(feature = "operator")]
 mod args_key;
 #[cfg(feature = "operator")]
+mod args_profile;
+#[cfg(feature = "operator")]
 mod args_template;
 #[cfg(feature = "operator")]
 mod ca;
@@ -23,6 +25,8 @@ mod init;
 #[cfg(feature = "operator")]
 mod ledger;
 mod preflight;
+#[cfg(feature = "operator")]
+mod profile;
 mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -73,6 +77,9 @@ enum Command {
     #[command(subcommand)]
     Ledger(ledger::Command),
     Preflight(preflight::Args),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Profile(profile::Command),
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
     Sandbox(sandbox::Command),
@@ -125,6 +132,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "operator")]
         Command::Ledger(command) => command.run(&settings, output),
         Command::Preflight(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "operator")]
+        Command::Profile(command) => command.run(output),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]

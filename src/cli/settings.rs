@@ -97,6 +97,8 @@ pub(super) struct IssueConfig {
     pub(super) passphrase_file: Option<PathBuf>,
     /// The provisioning template that drafts are checked against.
     pub(super) template: Option<String>,
+    /// The certificate profile of `device issue`: a built-in's name or a file.
+    pub(super) profile: Option<String>,
 }
 
 /// `[pkcs11]`
@@ -347,6 +349,7 @@ impl Layers {
                 backdate: project.issue.backdate.or(user.issue.backdate),
                 passphrase_file: project.issue.passphrase_file.or(user.issue.passphrase_file),
                 template: project.issue.template.or(user.issue.template),
+                profile: project.issue.profile.or(user.issue.profile),
             },
             pkcs11: Pkcs11Config {
                 module: project.pkcs11.module.or(user.pkcs11.module),

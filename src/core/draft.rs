@@ -59,6 +59,8 @@ pub enum Purpose {
     Device,
     /// An endpoint: TLS server.
     Server,
+    /// A peer: TLS client and server.
+    ClientAndServer,
     /// Proves to AWS IoT that the CA's key is at hand; its common name is a registration code.
     Verification,
 }
@@ -234,9 +236,21 @@ fn parameters(spec: &DraftSpec<'_>, serial: [u8; 16]) -> Result<CertificateParam
     p.extended_key_usages = match spec.purpose {
         Purpose::Device => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Purpose::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Purpose::ClientAndServer => vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ],
         _ => Vec::new(),
     };
     Ok(p)
+}
+
+/// Whether `text` can stand among [`DraftSpec::alternative_names`].
+///
+/// # Errors
+/// `draft.alternative-name`.
+pub fn check_alternative_name(text: &str) -> Result<(), DraftError> {
+    alternative_name(text).map(drop)
 }
 
 fn alternative_name(text: &str) -> Result<SanType, DraftError> {
@@ -254,8 +268,14 @@ fn alternative_name(text: &str) -> Result<SanType, DraftError> {
         "IP" => SanType::IpAddress(value.parse().map_err(|_| wrong())?),
         "URI" => SanType::URI(ia5()?),
         "email" => SanType::Rfc822Name(ia5()?),
-        _ => SanType::DnsName(ia5()?),
+        _ if value.bytes().all(is_host) => SanType::DnsName(ia5()?),
+        _ => return Err(wrong()),
     })
+}
+
+/// What host names hold; `*` for a wildcard, `_` because hosts in private networks have it.
+fn is_host(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-_.*".contains(&b)
 }
 
 /// A stand-in for the CA's key that keeps what it is asked to sign.
@@ -593,6 +613,10 @@ mod tests {
             ("DNS:", false),
             ("IP:pump", false),
             ("DNS:pümpe", false),
+            ("uri:urn:x", false),
+            ("other:x", false),
+            ("DNS:a:b", false),
+            ("*.pump_1.example", true),
         ] {
             assert_eq!(alternative_name(text).is_ok(), ok, "{text}");
         }

@@ -80,14 +80,7 @@ enum Line {
         next_update: UtcTime,
         crl: String,
     },
-    Event {
-        seq: i64,
-        at: UtcTime,
-        event: String,
-        subject: String,
-        body: String,
-        hash: String,
-    },
+    Event(EventLine),
     End {
         lines: u64,
         sha256: String,
@@ -104,6 +97,17 @@ struct AuthorityLine {
     origin: String,
     created: UtcTime,
     certificate: String,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct EventLine {
+    seq: i64,
+    at: UtcTime,
+    event: String,
+    subject: String,
+    body: String,
+    hash: String,
 }
 
 #[derive(Deserialize, Serialize)]
@@ -233,14 +237,14 @@ fn line_of(entry: Entry) -> Line {
             next_update: one.next_update,
             crl: hex(&one.der),
         },
-        Entry::Event(one, hash) => Line::Event {
+        Entry::Event(one, hash) => Line::Event(EventLine {
             seq: one.seq,
             at: one.at,
             event: one.kind,
             subject: one.subject,
             body: one.body,
             hash: hex(&hash),
-        },
+        }),
     }
 }
 
@@ -396,25 +400,21 @@ fn entry_of(line: Line) -> Field<Entry> {
             next_update,
             der: bytes("crl", &crl)?,
         }),
-        Line::Event {
-            seq,
-            at,
-            event,
-            subject,
-            body,
-            hash,
-        } => {
-            let event = Event {
-                seq,
-                at,
-                kind: event,
-                subject,
-                body,
-            };
-            Entry::Event(event, bytes("hash", &hash)?)
-        }
+        Line::Event(line) => event_of(line)?,
         Line::Ledger { .. } | Line::End { .. } => return Err("kind"),
     })
+}
+
+fn event_of(line: EventLine) -> Field<Entry> {
+    let hash = bytes("hash", &line.hash)?;
+    let event = Event {
+        seq: line.seq,
+        at: line.at,
+        kind: line.event,
+        subject: line.subject,
+        body: line.body,
+    };
+    Ok(Entry::Event(event, hash))
 }
 
 fn authority_of(line: AuthorityLine) -> Field<AuthorityRecord> {

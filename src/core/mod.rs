@@ -74,6 +74,9 @@ pub mod pem;
 pub mod policy;
 /// The checks before the first connect: facts in, verdict out.
 pub mod preflight;
+/// What a kind of certificate says.
+#[cfg(feature = "operator")]
+pub mod profile;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;

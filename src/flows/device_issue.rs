@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle::{self, Secrecy};
 use crate::core::cert::Certificate;
-use crate::core::draft::{Draft, DraftError, DraftSpec, Purpose, positive};
+use crate::core::draft::{self, Draft, DraftError, DraftSpec, Purpose, positive};
 use crate::core::fit::{self, FitError};
 use crate::core::ids::CertificateId;
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
@@ -42,6 +42,10 @@ pub struct Request<'a> {
     pub subject: Subject,
     /// Its window.
     pub lifetime: Lifetime,
+    /// Decides key usage and extended key usage.
+    pub purpose: Purpose,
+    /// subjectAltName entries.
+    pub alternative_names: Vec<String>,
     /// P-256 or P-384.
     pub algorithm: KeyAlgorithm,
     /// Where the identity goes.
@@ -74,6 +78,9 @@ impl DeviceIssue<'_> {
         let validity = request.lifetime.resolve(now, Some(&window))?;
         if let Some(template) = request.template {
             fit::fits(template, &request.subject)?;
+        }
+        for name in &request.alternative_names {
+            draft::check_alternative_name(name)?;
         }
         let run = self.ledger.begin_run(now)?;
         let kept = self.kept_key(request)?;
@@ -157,8 +164,8 @@ impl DeviceIssue<'_> {
             serial,
             validity: intent.validity,
             public_key: &public,
-            purpose: Purpose::Device,
-            alternative_names: Vec::new(),
+            purpose: request.purpose,
+            alternative_names: request.alternative_names.clone(),
         };
         Ok(Draft::new(&spec, &request.issuer.view()?)?)
     }

@@ -8,11 +8,10 @@ use crate::core::bundle;
 use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::{CertificateId, Place};
-use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::Lifetime;
 use crate::core::pem;
 use crate::core::record::{CertificateRecord, CertificateState, IdentityPurpose, RotationRecord};
-use crate::core::rotation::{Progress, Step};
+use crate::core::rotation::{Heritage, HeritageError, Progress, Step};
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
 use crate::flows::connect::{Connect, ConnectError, Request as ConnectRequest};
@@ -137,6 +136,8 @@ impl DeviceRotate<'_> {
             .filter(|record| record.state == CertificateState::Issued)
             .and_then(|record| record.id)
             .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
+        // Asked now, before anything is written down.
+        Heritage::of(&self.certificate(Some(&old))?)?;
         let at_target = self.plane.describe_certificate(&old)?;
         match at_target.map(|view| view.status) {
             Some(CertificateStatus::Active) => {}
@@ -191,18 +192,17 @@ impl DeviceRotate<'_> {
         if let Some(id) = successor.and_then(|record| record.id) {
             return Ok(id);
         }
-        let old_certificate = self.certificate(Some(old_id))?;
+        let heritage = Heritage::of(&self.certificate(Some(old_id))?)?;
         let issued = self.issue.run(&IssueRequest {
             device: request.device.clone(),
-            subject: old_certificate.subject.clone(),
+            subject: heritage.subject,
             lifetime: request.lifetime.clone(),
-            algorithm: match old_certificate.key_algorithm() {
-                KeyAlgorithm::EcP384 => KeyAlgorithm::EcP384,
-                _ => KeyAlgorithm::EcP256,
-            },
+            algorithm: heritage.algorithm,
             folder: self.folders(old, old_id)?.next,
             issuer: request.issuer,
             template: None,
+            purpose: heritage.purpose,
+            alternative_names: heritage.alternative_names,
             replaces: Some(old_id.clone()),
         })?;
         Ok(issued.certificate.id().clone())
@@ -408,6 +408,9 @@ pub enum RotateError {
     /// Neither the old nor the new identity stands there.
     #[error("`{}` holds neither the old nor the new certificate", .0.display())]
     Folder(PathBuf),
+    /// The new certificate cannot be what the old one is.
+    #[error("nothing was done; the old certificate still works")]
+    Heritage(#[from] HeritageError),
     /// The new identity's files do not read.
     #[error("the new identity cannot be read back")]
     Identity(#[from] IdentityError),
@@ -453,6 +456,7 @@ impl RotateError {
         match self {
             Self::Cloud(e) => Some(e),
             Self::File(e) => Some(e),
+            Self::Heritage(e) => Some(e),
             Self::Identity(e) => Some(e),
             Self::Issue(e) => Some(e),
             Self::Ledger(e) => Some(e),

@@ -161,7 +161,7 @@ fn look<'a>(
     let path = Path::new(&artifact.name);
     let is_identity = path
         .file_name()
-        .is_some_and(|name| name == bundle::CERTIFICATE);
+        .is_some_and(|name| name == bundle::CERTIFICATE || name == bundle::CHAIN);
     let folder = path.parent().filter(|_| is_identity && path.is_absolute());
     Ok(Found {
         source: &artifact.name,

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::path::Path;
 
 use nameplate::core::bundle::{self, Secrecy};
+use nameplate::core::draft::Purpose;
 use nameplate::core::key::{KeyAlgorithm, PrivateKey};
 use nameplate::core::lifetime::{Lifetime, OnCaExpiry};
 use nameplate::core::time::{Span, UtcTime};
@@ -139,6 +140,8 @@ fn a_failing_disk_never_leaves_a_certificate_without_its_key_and_the_next_run_fi
                 signer: &signer,
             },
             template: None,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
             replaces: None,
         };
         let issue = |files: &dyn Files| {

@@ -28,6 +28,7 @@ mod needs_renewal;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
 mod preflight;
+mod profile;
 mod project;
 mod readme;
 mod register;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nameplate::core::bundle::{self, Secrecy};
 use nameplate::core::cert::Certificate;
+use nameplate::core::draft::Purpose;
 use nameplate::core::endpoint::Endpoint;
 use nameplate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
 use nameplate::core::key::{KeyAlgorithm, PrivateKey};
@@ -166,7 +167,15 @@ impl Ledger for FaultyLedger<'_> {
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         self.inner.hold()
     }
+    /// A program that another test starts keeps every open file, and its lock, for the moment
+    /// between fork and exec.
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        for _ in 0..100 {
+            match self.inner.hold_rotations() {
+                Err(LedgerError::HeldRotations(_)) => std::thread::sleep(Duration::from_millis(10)),
+                held => return held,
+            }
+        }
         self.inner.hold_rotations()
     }
     fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
@@ -586,6 +595,8 @@ impl Lab {
             folder: self.path(folder),
             issuer: self.issuer(),
             template: None,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
             replaces: None,
         };
         issue.run(&request).unwrap().certificate.id().clone()

@@ -3,16 +3,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::super::args_issue::{CaArgs, Curve, LifetimeArgs};
+use super::super::args_issue::{CaArgs, CaHandle, Curve, LifetimeArgs, positive_span};
+use super::super::args_profile::ProfileArgs;
 use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
 use crate::core::bundle;
+use crate::core::draft::Purpose;
 use crate::core::ids::{CertificateId, ThingName};
-use crate::core::pattern;
+use crate::core::key::KeyAlgorithm;
+use crate::core::lifetime::Lifetime;
+use crate::core::profile::Profile;
 use crate::core::subject::Subject;
-use crate::core::time::{UtcTime, Validity};
+use crate::core::time::{Span, UtcTime, Validity};
 use crate::explain::{Failure, Kind};
 use crate::flows::device_issue::{self, Request};
 use crate::ports::Clock;
@@ -25,22 +29,27 @@ use crate::ports::Clock;
 pub(in crate::cli) struct Args {
     /// The device's name: its thing name, and its common name unless --subject says otherwise
     name: ThingName,
-    /// Subject; `{name}` stands for the device's name [default: CN={name}]
-    #[arg(
-        long,
-        value_name = "DN",
-        default_value = "CN={name}",
-        hide_default_value = true
-    )]
-    subject: String,
     /// The identity's folder [default: devices/NAME in the project]
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Curve of the new key
-    #[arg(long, value_enum, default_value_t = Curve::P256)]
-    curve: Curve,
+    /// Curve of the new key [default: the profile's, or p256]
+    #[arg(long, value_enum)]
+    curve: Option<Curve>,
+    #[command(flatten)]
+    profile: ProfileArgs,
     #[command(flatten)]
     lifetime: LifetimeArgs,
+    /// Length such as 1h or 90d, from --not-before or from now
+    #[arg(
+        long,
+        value_name = "SPAN",
+        value_parser = positive_span,
+        conflicts_with_all = ["days", "not_after"]
+    )]
+    ttl: Option<Span>,
+    /// Print shell exports that name the identity to the device's commands
+    #[arg(long)]
+    env: bool,
     #[command(flatten)]
     ca: CaArgs,
     #[command(flatten)]
@@ -62,6 +71,11 @@ pub(super) struct Issued {
     checked_against: Option<PathBuf>,
     finished_earlier_run: bool,
     certificate_pem: String,
+    chain_pem: Option<String>,
+    ca_pem: Option<String>,
+    /// The folder by its full path, when shell exports are wanted.
+    #[serde(skip)]
+    exports: Option<PathBuf>,
     #[serde(skip)]
     now: UtcTime,
 }
@@ -73,23 +87,42 @@ impl Args {
         if chosen.is_none() {
             report::note("note: no template is named, so the draft is not checked against one");
         }
-        let subject = pattern::fill(&self.subject, &|key| {
-            (key == "name").then(|| self.name.as_str())
-        })?;
+        let profile = self.profile.load(settings)?;
+        let names = self.profile.names(&profile, self.name.as_str())?;
         let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
         let request = Request {
             device: self.name.to_string(),
-            subject,
-            lifetime: self.lifetime.for_device(settings)?,
-            algorithm: self.curve.into(),
+            subject: names.subject,
+            purpose: profile.purpose.unwrap_or(Purpose::Device),
+            alternative_names: names.alternative,
+            lifetime: self.lifetime(settings, &profile)?,
+            algorithm: self.algorithm(&profile),
             folder: folder.clone(),
             issuer: ca.issuer(),
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
         };
         let issued = factory.issue().run(&request)?;
-        Ok(self.report(&factory, (&ca.name, &folder), (issued, chosen)))
+        Ok(self.report(&factory, (&ca, &folder), (issued, chosen)))
+    }
+
+    fn algorithm(&self, profile: &Profile) -> KeyAlgorithm {
+        let asked = self.curve.map(KeyAlgorithm::from);
+        asked.or(profile.key).unwrap_or(KeyAlgorithm::EcP256)
+    }
+
+    /// A flag goes before the profile, the profile before the configuration.
+    fn lifetime(&self, settings: &Settings, profile: &Profile) -> Result<Lifetime, Failure> {
+        let mut lifetime = match self.ttl.or(profile.validity) {
+            Some(span) => self.lifetime.lifetime(settings, span)?,
+            None => self.lifetime.for_device(settings)?,
+        };
+        lifetime.backdate = profile.backdate.unwrap_or(lifetime.backdate);
+        if let (None, Some(rule)) = (self.lifetime.on_ca_expiry, profile.on_ca_expiry) {
+            lifetime.on_ca_expiry = rule;
+        }
+        Ok(lifetime)
     }
 
     fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
@@ -105,10 +138,15 @@ impl Args {
     fn report(
         self,
         factory: &Factory,
-        (ca, folder): (&str, &Path),
+        (ca, folder): (&CaHandle, &Path),
         (issued, chosen): (device_issue::Issued, Option<Chosen>),
     ) -> Issued {
         let leaf = &issued.certificate;
+        let public = ca.issuer().text().public_files(leaf);
+        let pem = |name| {
+            let file = public.iter().find(|file| file.name == name);
+            file.map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
+        };
         let names = [
             bundle::KEY,
             bundle::CERTIFICATE,
@@ -119,7 +157,7 @@ impl Args {
             id: leaf.id().clone(),
             serial: leaf.serial_hex(),
             subject: leaf.subject.clone(),
-            ca: ca.to_owned(),
+            ca: ca.name.clone(),
             not_before: leaf.validity.not_before,
             not_after: leaf.validity.not_after,
             files: names.iter().map(|name| shown(&folder.join(name))).collect(),
@@ -127,6 +165,9 @@ impl Args {
             checked_against: chosen.map(|chosen| shown(&chosen.path)),
             finished_earlier_run: issued.finished,
             certificate_pem: leaf.to_pem(),
+            chain_pem: pem(bundle::CHAIN),
+            ca_pem: pem(bundle::CA_BUNDLE),
+            exports: self.env.then(|| folder.to_owned()),
             now: factory.clock.now(),
             device: self.name,
         }
@@ -135,8 +176,25 @@ impl Args {
 
 impl Report for Issued {}
 
+/// POSIX shell; full paths, so that they hold in any folder.
+fn exports(f: &mut fmt::Formatter<'_>, folder: &Path) -> fmt::Result {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    writeln!(f, "export NAMEPLATE_IDENTITY={}", quoted(folder))?;
+    for (variable, name) in [
+        ("NAMEPLATE_CERT", bundle::CERTIFICATE),
+        ("NAMEPLATE_KEY", bundle::KEY),
+        ("NAMEPLATE_CHAIN", bundle::CHAIN),
+    ] {
+        writeln!(f, "export {variable}={}", quoted(&folder.join(name)))?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(folder) = &self.exports {
+            return exports(f, folder);
+        }
         let verb = if self.finished_earlier_run {
             "finished what an earlier run began:"
         } else {

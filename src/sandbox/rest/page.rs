@@ -47,14 +47,7 @@ pub(super) fn page<T>(
             style.size
         )));
     }
-    let after = call
-        .query(style.token)
-        .map(|token| {
-            unhex(token)
-                .and_then(|name| String::from_utf8(name).ok())
-                .ok_or_else(|| ApiError::invalid("the token is not one of ours"))
-        })
-        .transpose()?;
+    let after = call.query(style.token).map(name_of).transpose()?;
     let Listing {
         mut all,
         descending,
@@ -123,4 +116,11 @@ impl<T> Listing<T> {
         list.descending = !call.flag("isAscendingOrder")?;
         Ok(list)
     }
+}
+
+/// The name that a page's token stands for.
+fn name_of(token: &str) -> Result<String, ApiError> {
+    unhex(token)
+        .and_then(|name| String::from_utf8(name).ok())
+        .ok_or_else(|| ApiError::invalid("the token is not one of ours"))
 }
