@@ -24,6 +24,8 @@ mod kms;
 mod ledger;
 #[cfg(feature = "postgres")]
 mod ledger_both;
+#[cfg(all(feature = "kms", feature = "pkcs11"))]
+mod matrix;
 mod needs_renewal;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;

@@ -25,13 +25,18 @@ fn built_in_profiles_decide_usage_names_and_length() {
         (
             "server",
             "TLS Web Server Authentication",
-            Some("DNS:device-server"),
+            Some("DNS:broker.example.com"),
             90 * 24,
         ),
         ("ci", "TLS Web Client Authentication", None, 1),
     ] {
         let device = format!("device-{profile}");
-        let issued = project.ok(&["device", "issue", &device, "--cert-profile", profile]);
+        let mut words = vec!["device", "issue", &device, "--cert-profile", profile];
+        if name.is_some() {
+            assert_eq!(project.fails(&words), (3, "pattern.unknown".into()));
+            words.extend(["--set", "host=broker.example.com"]);
+        }
+        let issued = project.ok(&words);
         let text = text(&project, &device);
         assert!(text.contains(usage), "{text}");
         assert_eq!(text.contains("Subject Alternative Name"), name.is_some());
