@@ -12,6 +12,7 @@ mod batch_outputs;
 mod ca;
 mod ca_interop;
 mod cert;
+mod ci;
 mod connect;
 mod crl;
 mod device_lab;
