@@ -56,8 +56,13 @@ pub mod key;
 /// Where a private key lives.
 #[cfg(feature = "operator")]
 pub mod key_uri;
+/// A whole ledger as text.
+pub mod ledger_file;
 /// Where a ledger is.
 pub mod ledger_place;
+/// What a ledger holds, in numbers.
+#[cfg(feature = "operator")]
+pub mod ledger_stats;
 /// From when to when a certificate is valid.
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.

@@ -43,6 +43,12 @@ pub mod init;
 /// A CA that is ready to sign.
 #[cfg(feature = "operator")]
 pub mod issuer;
+/// Certificates made elsewhere, taken into the ledger.
+#[cfg(feature = "operator")]
+pub mod ledger_adopt;
+/// A whole ledger to a file and back.
+#[cfg(feature = "operator")]
+pub mod ledger_transfer;
 /// Which certificates to ask whether they are due.
 pub mod needs_renewal;
 /// Gathers what the checks before the first connect need.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Barrier;
 
 use nameplate::core::ids::{CertificateId, hex};
+use nameplate::core::ledger_file::{Entry, Writer};
 use nameplate::core::ledger_place::LedgerPlace;
 use nameplate::core::record::{
     CertificateState, CrlRecord, IdentityPurpose, Intent, RotationRecord, SerialKey,
@@ -15,7 +16,9 @@ use nameplate::core::revocation::{Revocation, RevocationReason};
 use nameplate::core::time::{Span, UtcTime, Validity};
 use nameplate::effects::ledger::{SqlLedger, postgres, sqlite};
 use nameplate::explain::{Explain, Kind};
-use nameplate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError};
+use nameplate::ports::ledger::{
+    Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError,
+};
 
 use crate::project::{Project, quiet};
 use crate::server::{run_sql, server};
@@ -737,4 +740,164 @@ fn a_server_is_reached_by_password_and_by_tls_and_refusals_are_clear() {
     assert!(code == 3 && said.contains("does not exist"), "{said}");
     let (code, said) = with("postgres://h/d?nonsense=1", &[]);
     assert!(code == 3 && said.contains("nonsense"), "{said}");
+}
+
+/// Everything in it, as `ledger export` writes it, but for the head line's time.
+fn text(ledger: &SqlLedger) -> String {
+    let (mut writer, mut all) = Writer::begin(now());
+    ledger
+        .export(&mut |entry| {
+            all.push('\n');
+            all.push_str(&writer.entry(entry));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    all
+}
+
+fn entries(ledger: &SqlLedger) -> Vec<Entry> {
+    let mut all = Vec::new();
+    ledger
+        .export(&mut |entry| {
+            all.push(entry);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    all
+}
+
+fn feed(all: Vec<Entry>, last: fn() -> Feed) -> impl FnMut() -> Feed {
+    let mut all = all.into_iter();
+    move || all.next().map_or_else(last, Feed::Entry)
+}
+
+/// A bit of everything.
+fn lived_in(ledger: &SqlLedger) {
+    let all = [intent("a", 1), intent("b", 2), intent("c", 3)];
+    issue(ledger, &all);
+    ledger
+        .revoke(&id_of(&all[0]), RevocationReason::KeyCompromise, now())
+        .unwrap();
+    ledger
+        .save_crl(&CrlRecord {
+            issuer: ca("ca"),
+            number: 1,
+            this_update: now(),
+            next_update: now().plus(Span::days(7)),
+            der: vec![1, 2, 3],
+        })
+        .unwrap();
+    ledger
+        .save_rotation(&RotationRecord {
+            device: "b".into(),
+            old: id_of(&all[1]),
+            new: None,
+            step: "begun".into(),
+            started: now(),
+            updated: now(),
+        })
+        .unwrap();
+    let run = ledger.begin_run(now()).unwrap();
+    ledger.claim(&*run, &[intent("d", 4)], now()).unwrap();
+    let mark = Checkpoint {
+        output: "devices.tar".into(),
+        offset_bytes: 7,
+        rows: 3,
+    };
+    ledger
+        .confirm_block(&*run, &[], Some(&mark), now())
+        .unwrap();
+}
+
+#[test]
+fn a_ledger_moves_to_either_database_and_goes_on() {
+    for from in Base::both() {
+        let old = from.open();
+        lived_in(&old);
+        for to in Base::both() {
+            let new = to.open();
+            let check = new
+                .import(&mut feed(entries(&old), || Feed::End))
+                .unwrap()
+                .unwrap();
+            assert_eq!(check.head, old.verify().unwrap().head);
+            assert_eq!(text(&new), text(&old));
+            let again = new.import(&mut feed(entries(&old), || Feed::End));
+            assert_eq!(again.unwrap_err().code(), "ledger.not-empty");
+            // The run that stood in a row is dead here, and no new one is taken for it.
+            let run = new.begin_run(now()).unwrap();
+            let claims = new
+                .claim(
+                    &*run,
+                    &[intent("d", 5), intent("e", 6), intent("a", 7)],
+                    now(),
+                )
+                .unwrap();
+            let words: Vec<_> = claims.iter().map(word).collect();
+            assert_eq!(words, ["leftover", "claimed", "claimed"]);
+            assert_eq!(new.next_crl(&ca("ca")).unwrap().number, 2);
+            assert_eq!(whole(&new), 6);
+        }
+    }
+}
+
+#[test]
+fn a_flawed_or_broken_off_import_leaves_nothing() {
+    let from = tempfile::tempdir().unwrap();
+    let old = sqlite::open(&from.path().join("ledger.sqlite")).unwrap();
+    lived_in(&old);
+    for to in Base::both() {
+        let new = to.open();
+        let stopped = new.import(&mut feed(entries(&old), || Feed::Stop)).unwrap();
+        assert!(stopped.is_none());
+        let mut changed = entries(&old);
+        for entry in &mut changed {
+            if let Entry::Certificate(one) = entry {
+                one.device.push('x');
+            }
+        }
+        let check = new
+            .import(&mut feed(changed, || Feed::End))
+            .unwrap()
+            .unwrap();
+        assert!(check.broken.is_some());
+        assert_eq!(whole(&new), 0);
+        assert_eq!(entries(&new).len(), 0);
+        // It can still be filled.
+        new.import(&mut feed(entries(&old), || Feed::End)).unwrap();
+        assert_eq!(whole(&new), 4);
+    }
+}
+
+#[test]
+fn a_project_moves_from_a_file_to_a_server_and_back() {
+    let project = Project::with_ca();
+    std::fs::write(project.path("list.csv"), "name\np1\np2\np3\n").unwrap();
+    project.ok(&["device", "batch", "list.csv"]);
+    let before = project.ok(&["ledger", "verify"]);
+    project.ok(&["ledger", "export", "whole.ndjson"]);
+    let about = std::fs::metadata(project.path("whole.ndjson")).unwrap();
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&about.permissions()) & 0o777,
+        0o600
+    );
+    let url = server().database();
+    let there = ["--ledger", &url];
+    let moved = project.ok(&[&["ledger", "import", "whole.ndjson"][..], &there].concat());
+    assert_eq!(moved["head"], before["head"]);
+    // It goes on there: nobody is issued for twice.
+    let again = project.ok(&[&["device", "batch", "list.csv"][..], &there].concat());
+    assert_eq!(again["issued"], 0, "{again}");
+    std::fs::write(project.path("more.csv"), "name\np3\np4\n").unwrap();
+    let more = project.ok(&[&["device", "batch", "more.csv"][..], &there].concat());
+    assert_eq!(more["issued"], 1, "{more}");
+    project.ok(&[&["ledger", "export", "back.ndjson"][..], &there].concat());
+    let back = ["--ledger", "back.sqlite"];
+    let last = project.ok(&[&["ledger", "import", "back.ndjson"][..], &back].concat());
+    assert_eq!(last["certificates"], 4);
+    let stats = project.ok(&[&["ledger", "stats"][..], &back].concat());
+    assert_eq!(
+        (&stats["live"], &stats["authorities"]["factory"]["live"]),
+        (&4.into(), &4.into())
+    );
 }

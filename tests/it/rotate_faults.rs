@@ -35,7 +35,7 @@ use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotate
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
 use nameplate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+    Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError, NextCrl, Run,
 };
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
@@ -167,7 +167,15 @@ impl Ledger for FaultyLedger<'_> {
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         self.inner.hold()
     }
+    /// A program that another test starts keeps every open file, and its lock, for the moment
+    /// between fork and exec.
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        for _ in 0..100 {
+            match self.inner.hold_rotations() {
+                Err(LedgerError::HeldRotations(_)) => std::thread::sleep(Duration::from_millis(10)),
+                held => return held,
+            }
+        }
         self.inner.hold_rotations()
     }
     fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
@@ -278,6 +286,15 @@ impl Ledger for FaultyLedger<'_> {
     }
     fn verify(&self) -> Result<LedgerCheck, LedgerError> {
         self.inner.verify()
+    }
+    fn export(
+        &self,
+        each: &mut dyn FnMut(nameplate::core::ledger_file::Entry) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        self.inner.export(each)
+    }
+    fn import(&self, feed: &mut dyn FnMut() -> Feed) -> Result<Option<LedgerCheck>, LedgerError> {
+        self.guard(|| self.inner.import(feed))
     }
 }
 

@@ -11,8 +11,9 @@ use serde_json::json;
 use super::journal::Journal;
 use super::rows::{self, Cursor};
 use super::sql::{Database, Fault, Hold, Mode, first};
-use super::verify;
+use super::{transfer, verify};
 use crate::core::ids::{CertificateId, hex};
+use crate::core::ledger_file::Entry;
 use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
     LedgerCheck, RotationRecord, SerialKey,
@@ -20,7 +21,7 @@ use crate::core::record::{
 use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::UtcTime;
 use crate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+    Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError, NextCrl, Run,
 };
 
 /// How many certificates a list reads at once.
@@ -73,6 +74,15 @@ impl SqlLedger {
         &self,
         work: impl FnOnce(&mut Work<'_>) -> Result<T, LedgerError>,
     ) -> Result<T, LedgerError> {
+        self.write_if(work, |_| true)
+    }
+
+    /// The same, taken back when the outcome is not what was hoped for.
+    fn write_if<T>(
+        &self,
+        work: impl FnOnce(&mut Work<'_>) -> Result<T, LedgerError>,
+        is_good: impl FnOnce(&T) -> bool,
+    ) -> Result<T, LedgerError> {
         let mut inner = self.inner();
         inner
             .database
@@ -87,15 +97,19 @@ impl SqlLedger {
                     place: &self.place,
                 })
             })
-            .and_then(|outcome| {
-                let done = inner.database.commit();
-                done.map_err(|fault| self.failed(fault)).map(|()| outcome)
+            .map(|outcome| (is_good(&outcome), outcome))
+            .and_then(|(is_good, outcome)| {
+                if is_good {
+                    let done = inner.database.commit();
+                    done.map_err(|fault| self.failed(fault))?;
+                }
+                Ok((is_good, outcome))
             });
-        if outcome.is_err() {
+        if !matches!(outcome, Ok((true, _))) {
             inner.database.rollback();
             inner.issuers.clear();
         }
-        outcome
+        outcome.map(|(_, outcome)| outcome)
     }
 
     /// Reads without a transaction.
@@ -556,5 +570,21 @@ impl Ledger for SqlLedger {
 
     fn verify(&self) -> Result<LedgerCheck, LedgerError> {
         self.snapshot(verify::verify)
+    }
+
+    fn export(&self, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), LedgerError> {
+        self.snapshot(|database| transfer::export(database, each))
+    }
+
+    fn import(&self, feed: &mut dyn FnMut() -> Feed) -> Result<Option<LedgerCheck>, LedgerError> {
+        self.write_if(
+            |work| {
+                if !work.with(transfer::is_empty)? {
+                    return Err(LedgerError::NotEmpty(self.place.clone()));
+                }
+                transfer::fill(work, feed)
+            },
+            |check| check.as_ref().is_some_and(|check| check.broken.is_none()),
+        )
     }
 }

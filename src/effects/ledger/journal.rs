@@ -47,7 +47,7 @@ impl Journal {
             body,
         };
         let hash = event.hash(&self.hash);
-        insert(database, &event, hash)?;
+        insert(database, &event, &hash)?;
         (self.seq, self.hash) = (event.seq, hash);
         Ok(())
     }
@@ -106,11 +106,7 @@ fn block_body(records: &[CertificateRecord]) -> String {
 }
 
 /// Writes an event as it is.
-pub(super) fn insert(
-    database: &mut dyn Database,
-    event: &Event,
-    hash: [u8; 32],
-) -> Result<(), Fault> {
+pub(super) fn insert(database: &mut dyn Database, event: &Event, hash: &[u8]) -> Result<(), Fault> {
     database.execute(
         "INSERT INTO events (seq, at, kind, subject, body, hash) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

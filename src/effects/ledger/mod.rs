@@ -14,6 +14,7 @@ mod journal;
 mod rows;
 mod runs;
 mod sql;
+mod transfer;
 mod verify;
 
 pub use book::SqlLedger;

@@ -443,7 +443,7 @@ pub(super) fn last_crl(
     first(database, (sql, &[issuer.as_str().into()]), crl)
 }
 
-fn crl(row: &dyn Row) -> Result<CrlRecord, Fault> {
+pub(super) fn crl(row: &dyn Row) -> Result<CrlRecord, Fault> {
     Ok(CrlRecord {
         issuer: required(0, id_text(row, 0)?)?,
         number: unsigned(row, 1)?,

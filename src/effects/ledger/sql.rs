@@ -157,6 +157,8 @@ pub(super) trait Database: Send {
     ) -> Result<Vec<CertificateRecord>, Fault>;
     /// Takes a hold until the answer is dropped; `None` when another has it.
     fn hold(&mut self, what: Hold) -> Result<Option<Box<dyn std::any::Any>>, Fault>;
+    /// Numbers new runs from beyond this one on.
+    fn skip_runs(&mut self, last: i64) -> Result<(), Fault>;
     /// Makes a new run's number its own.
     fn begin_run(&mut self, number: i64) -> Result<Box<dyn Run>, Fault>;
     /// Whether the run's process is still there. When in doubt it is: its rows are waited for.
