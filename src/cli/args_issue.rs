@@ -51,7 +51,16 @@ impl PassphraseArgs {
                     .map_or(path.clone(), |p| p.join(path)),
             )
         };
-        let file = self.passphrase_file.clone().or_else(configured);
+        self.read(self.passphrase_file.clone().or_else(configured), ask)
+    }
+
+    /// The passphrase from the flags alone, whatever the configuration says of the CA's; asks when
+    /// stdin is a terminal.
+    pub(super) fn resolve_alone(&self, ask: &Ask<'_>) -> Result<Option<Secret>, Failure> {
+        self.read(self.passphrase_file.clone(), ask)
+    }
+
+    fn read(&self, file: Option<PathBuf>, ask: &Ask<'_>) -> Result<Option<Secret>, Failure> {
         let source = match (self.passphrase_fd, file) {
             (Some(descriptor), _) => PassphraseSource::Descriptor(descriptor),
             (None, Some(path)) => PassphraseSource::File(path),

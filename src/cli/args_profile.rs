@@ -1,12 +1,17 @@
-//! Flags that say what a certificate is to hold: a profile, and values for its placeholders.
+//! Flags that say what a certificate is to hold: a profile, values for its placeholders, a window.
 
 use std::path::{Path, PathBuf};
 
+use super::args_issue::{LifetimeArgs, positive_span};
 use super::settings::Settings;
 use super::wire::factory::Factory;
+use crate::core::csr::rule::Wanted;
+use crate::core::draft::Purpose;
+use crate::core::lifetime::Lifetime;
 use crate::core::pattern;
 use crate::core::profile::{BUILT_IN, Profile};
 use crate::core::subject::Subject;
+use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
 
@@ -39,9 +44,59 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// What the certificate is to be called.
-pub(super) struct Names {
-    pub(super) subject: Subject,
-    pub(super) alternative: Vec<String>,
+pub(super) struct Names<'a> {
+    device: &'a str,
+    subject: Subject,
+    /// Whether flag or profile names the subject.
+    said: bool,
+    alternative: Vec<String>,
+}
+
+impl<'a> Names<'a> {
+    /// With the profile's purpose.
+    pub(super) fn wanted(self, profile: &Profile) -> Wanted<'a> {
+        Wanted {
+            device: self.device,
+            subject: self.subject,
+            subject_said: self.said,
+            alternative_names: self.alternative,
+            purpose: profile.purpose.unwrap_or(Purpose::Device),
+        }
+    }
+}
+
+/// From when to when, by flag, profile or configuration.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct WindowArgs {
+    #[command(flatten)]
+    lifetime: LifetimeArgs,
+    /// Length such as 1h or 90d, from --not-before or from now
+    #[arg(
+        long,
+        value_name = "SPAN",
+        value_parser = positive_span,
+        conflicts_with_all = ["days", "not_after"]
+    )]
+    ttl: Option<Span>,
+}
+
+impl WindowArgs {
+    /// A flag goes before the profile, the profile before the configuration.
+    pub(super) fn lifetime(
+        &self,
+        settings: &Settings,
+        profile: &Profile,
+    ) -> Result<Lifetime, Failure> {
+        let mut lifetime = match self.ttl.or(profile.validity) {
+            Some(span) => self.lifetime.lifetime(settings, span)?,
+            None => self.lifetime.for_device(settings)?,
+        };
+        lifetime.backdate = profile.backdate.unwrap_or(lifetime.backdate);
+        if let (None, Some(rule)) = (self.lifetime.on_ca_expiry, profile.on_ca_expiry) {
+            lifetime.on_ca_expiry = rule;
+        }
+        Ok(lifetime)
+    }
 }
 
 impl ProfileArgs {
@@ -68,9 +123,13 @@ impl ProfileArgs {
     }
 
     /// Subject and alternative names with their placeholders filled in.
-    pub(super) fn names(&self, profile: &Profile, device: &str) -> Result<Names, Failure> {
-        let subject = self.subject.as_deref().or(profile.subject.as_deref());
-        let subject = subject.unwrap_or("CN={name}");
+    pub(super) fn names<'a>(
+        &self,
+        profile: &Profile,
+        device: &'a str,
+    ) -> Result<Names<'a>, Failure> {
+        let said = self.subject.as_deref().or(profile.subject.as_deref());
+        let subject = said.unwrap_or("CN={name}");
         let patterns: Vec<&String> = profile.alternative_names.iter().chain(&self.san).collect();
         self.all_used(subject, &patterns)?;
         let value_of = |key: &str| {
@@ -82,6 +141,8 @@ impl ProfileArgs {
             }
         };
         Ok(Names {
+            device,
+            said: said.is_some(),
             subject: pattern::fill(subject, &value_of)?,
             alternative: patterns
                 .into_iter()

@@ -2,6 +2,8 @@
 
 mod args;
 #[cfg(feature = "operator")]
+mod args_csr;
+#[cfg(feature = "operator")]
 mod args_issue;
 #[cfg(feature = "operator")]
 mod args_key;

@@ -10,6 +10,7 @@ use x509_parser::public_key::PublicKey as ParsedKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+use crate::core::der;
 use crate::core::pem;
 use crate::explain::{Explain, Kind};
 
@@ -325,11 +326,14 @@ fn bounded(info: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), KeyError> {
 
 impl KeyFile {
     /// Reads the first private key of a PEM text: `PRIVATE KEY`, `EC PRIVATE KEY`, `RSA PRIVATE
-    /// KEY` or `ENCRYPTED PRIVATE KEY`.
+    /// KEY` or `ENCRYPTED PRIVATE KEY`; or the same four as DER.
     ///
     /// # Errors
     /// `pem.*`, `key.none`, `key.format`, `key.scheme`.
     pub fn parse(text: &[u8]) -> Result<Self, KeyError> {
+        if text.first() == Some(&0x30) {
+            return Self::from_der(text);
+        }
         let mark = b"Proc-Type: 4,ENCRYPTED";
         if text.windows(mark.len()).any(|window| window == mark) {
             return Err(KeyError::Scheme(
@@ -347,6 +351,26 @@ impl KeyFile {
             }
         }
         Err(KeyError::None)
+    }
+
+    /// Told apart by their parts: RFC 5958 §2 and §3, RFC 5915 §3, RFC 8017 appendix A.1.2.
+    fn from_der(bytes: &[u8]) -> Result<Self, KeyError> {
+        let odd = || KeyError::Format("this is no PKCS#8, SEC1 or PKCS#1 private key".into());
+        let (outer, rest) = der::first(bytes).ok_or_else(odd)?;
+        if !rest.is_empty() {
+            return Err(odd());
+        }
+        let parts = der::children(outer.content).ok_or_else(odd)?;
+        let tags: Vec<u8> = parts.iter().map(|part| part.tag).collect();
+        match tags[..] {
+            [0x30, 0x04] => Ok(Self::Encrypted(bytes.to_vec())),
+            [0x02, 0x30, 0x04, ..] => Ok(Self::Clear(PrivateKey {
+                pkcs8: Zeroizing::new(bytes.to_vec()),
+            })),
+            [0x02, 0x04, ..] => wrap_sec1(bytes).map(Self::Clear),
+            [0x02, 0x02, 0x02, ..] => wrap(&RSA_ALGORITHM, bytes).map(Self::Clear),
+            _ => Err(odd()),
+        }
     }
 }
 

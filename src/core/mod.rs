@@ -17,8 +17,10 @@ pub mod chain;
 /// Certificate revocation lists.
 #[cfg(feature = "operator")]
 pub mod crl;
-/// DER, as far as no crate gives us the bytes themselves.
+/// Certification requests.
 #[cfg(feature = "operator")]
+pub mod csr;
+/// DER, as far as no crate gives us the bytes themselves.
 pub mod der;
 /// What differs between two JSON texts.
 #[cfg(feature = "operator")]
@@ -93,7 +95,7 @@ pub mod rotation;
 pub mod rules;
 /// Whether a TLS server is the one it should be.
 pub mod server;
-/// Whether a key made the signature on a certificate or CRL.
+/// Whether a key made the signature on a certificate, request or CRL.
 #[cfg(feature = "operator")]
 pub mod signature;
 /// SNTP: asking time servers, and believing only what their answers prove.

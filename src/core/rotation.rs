@@ -8,7 +8,7 @@
 //! The old certificate stays active and in place until the new one has connected. Order of AWS's
 //! own advice: AWS IoT Device Defender guide, "Device certificate expiring" check, mitigation.
 
-use crate::core::cert::{CLIENT_AUTH, Certificate, SERVER_AUTH};
+use crate::core::cert::Certificate;
 use crate::core::draft::{self, Purpose};
 use crate::core::key::KeyAlgorithm;
 use crate::core::subject::Subject;
@@ -151,13 +151,8 @@ impl Heritage {
 
 fn purpose_of(old: &Certificate) -> Result<Purpose, HeritageError> {
     let usages = old.extended_key_usage.as_deref().unwrap_or_default();
-    let has = |usage: &str| usages.iter().any(|one| one == usage);
-    let purpose = match (has(CLIENT_AUTH), has(SERVER_AUTH), usages.len()) {
-        (true, false, 1) => Purpose::Device,
-        (false, true, 1) => Purpose::Server,
-        (true, true, 2) => Purpose::ClientAndServer,
-        _ => return Err(HeritageError::Usage(usages.join(", "))),
-    };
+    let purpose = Purpose::of_usages(usages);
+    let purpose = purpose.ok_or_else(|| HeritageError::Usage(usages.join(", ")))?;
     if old.is_ca == Some(true) {
         return Err(HeritageError::Ca);
     }

@@ -46,8 +46,8 @@ pub struct Request<'a> {
     pub purpose: Purpose,
     /// subjectAltName entries.
     pub alternative_names: Vec<String>,
-    /// P-256 or P-384.
-    pub algorithm: KeyAlgorithm,
+    /// Whose key it is.
+    pub key: KeySource,
     /// Where the identity goes.
     pub folder: PathBuf,
     /// Who signs.
@@ -56,6 +56,27 @@ pub struct Request<'a> {
     pub template: Option<&'a Template>,
     /// The certificate that this one is to replace: a rotation's successor.
     pub replaces: Option<CertificateId>,
+}
+
+/// Where the device's key comes from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// Made here: P-256 or P-384.
+    New(KeyAlgorithm),
+    /// Made elsewhere, and copied into the identity's folder.
+    Given(PrivateKey, PublicKey),
+    /// It stays elsewhere; the folder gets no key.
+    Elsewhere(PublicKey),
+}
+
+impl KeySource {
+    /// The public key, when it is known before the key is made.
+    fn public(&self) -> Option<&PublicKey> {
+        match self {
+            Self::New(_) => None,
+            Self::Given(_, public) | Self::Elsewhere(public) => Some(public),
+        }
+    }
 }
 
 /// What was made.
@@ -84,9 +105,12 @@ impl DeviceIssue<'_> {
         }
         let run = self.ledger.begin_run(now)?;
         let kept = self.kept_key(request)?;
-        let algorithm = match &kept {
-            Some((_, public)) => public.algorithm(),
-            None => request.algorithm,
+        let algorithm = match (&kept, &request.key) {
+            (Some(public), _) => public.algorithm(),
+            (None, KeySource::New(algorithm)) => *algorithm,
+            (None, KeySource::Given(_, public) | KeySource::Elsewhere(public)) => {
+                public.algorithm()
+            }
         };
         let intent = self.intent(request, algorithm, validity)?;
         if let Some(certificate) = self.claim(request, &*run, &intent)? {
@@ -113,7 +137,7 @@ impl DeviceIssue<'_> {
     }
 
     /// Writes the intent down. What a killed run left is settled first: a saved certificate is
-    /// confirmed and returned, an intent without one given up.
+    /// confirmed, and returned if it is what this run is to make; an intent without one given up.
     fn claim(
         &self,
         request: &Request<'_>,
@@ -134,12 +158,16 @@ impl DeviceIssue<'_> {
                 }
                 Some(Claim::Leftover(record)) => {
                     let folder = record.folder.clone().unwrap_or_default();
-                    let leaf = saved(self.files, self.keygen, &folder);
+                    let leaf = self.saved(request, &folder);
                     if let Some(leaf) = leaf.filter(|leaf| belongs(&record, leaf)) {
                         self.confirm(record.key(), &leaf)?;
-                        return Ok(Some(leaf));
+                        let asked = request.key.public();
+                        if asked.is_none_or(|key| key.bits() == leaf.public_key.bits()) {
+                            return Ok(Some(leaf));
+                        }
+                    } else {
+                        self.ledger.abandon(&[record.key()], self.clock.now())?;
                     }
-                    self.ledger.abandon(&[record.key()], self.clock.now())?;
                 }
                 Some(Claim::Busy) | None => {
                     return Err(IssueError::Ledger(LedgerError::Busy(
@@ -154,9 +182,9 @@ impl DeviceIssue<'_> {
     fn draft(
         &self,
         request: &Request<'_>,
-        (kept, intent): (Option<(PrivateKey, PublicKey)>, &Intent),
+        (kept, intent): (Option<PublicKey>, &Intent),
     ) -> Result<Draft, IssueError> {
-        let (_, public) = self.claim_key(request, kept)?;
+        let public = self.claim_key(request, kept)?;
         let mut serial = [0; 16];
         serial.copy_from_slice(&intent.key.serial);
         let spec = DraftSpec {
@@ -195,22 +223,37 @@ impl DeviceIssue<'_> {
         })
     }
 
-    /// The key in the folder, when an earlier run left one.
-    fn kept_key(
-        &self,
-        request: &Request<'_>,
-    ) -> Result<Option<(PrivateKey, PublicKey)>, IssueError> {
-        let path = request.folder.join(bundle::KEY);
-        let there = self.files.exists(&path);
-        there.then(|| self.read_key(&path)).transpose()
+    /// What a killed run saved whole: with its key, or for the key that stays elsewhere.
+    fn saved(&self, request: &Request<'_>, folder: &Path) -> Option<Certificate> {
+        match &request.key {
+            KeySource::Elsewhere(public) => certificates(self.files, folder)
+                .filter(|leaf| leaf.public_key.bits() == public.bits()),
+            KeySource::New(_) | KeySource::Given(..) => saved(self.files, self.keygen, folder),
+        }
     }
 
-    /// The key in the folder when an earlier run left one without a certificate, else a new one.
+    /// The key in the folder, when an earlier run left one; it must be the one that is given.
+    fn kept_key(&self, request: &Request<'_>) -> Result<Option<PublicKey>, IssueError> {
+        let path = request.folder.join(bundle::KEY);
+        if !self.files.exists(&path) {
+            return Ok(None);
+        }
+        let foreign = || IssueError::Claim(FileError::Exists(path.clone()));
+        let kept = self.read_key(&path)?;
+        match &request.key {
+            KeySource::Elsewhere(_) => Err(foreign()),
+            KeySource::Given(_, public) if public.bits() != kept.bits() => Err(foreign()),
+            KeySource::New(_) | KeySource::Given(..) => Ok(Some(kept)),
+        }
+    }
+
+    /// The key in the folder when an earlier run left one without a certificate; else it is put
+    /// there, made or given, unless it stays elsewhere.
     fn claim_key(
         &self,
         request: &Request<'_>,
-        kept: Option<(PrivateKey, PublicKey)>,
-    ) -> Result<(PrivateKey, PublicKey), IssueError> {
+        kept: Option<PublicKey>,
+    ) -> Result<PublicKey, IssueError> {
         let certificate = request.folder.join(bundle::CERTIFICATE);
         if self.files.exists(&certificate) {
             return Err(IssueError::Claim(FileError::Exists(certificate)));
@@ -218,21 +261,29 @@ impl DeviceIssue<'_> {
         if let Some(kept) = kept {
             return Ok(kept);
         }
-        let path = request.folder.join(bundle::KEY);
-        let (key, public) = self
-            .keygen
-            .generate(request.algorithm)
-            .map_err(IssueError::Key)?;
-        self.files
+        let (key, public) = match &request.key {
+            KeySource::New(algorithm) => {
+                let made = self.keygen.generate(*algorithm);
+                let (key, public) = made.map_err(IssueError::Key)?;
+                (Some(key), public)
+            }
+            KeySource::Given(key, public) => (Some(key.clone()), public.clone()),
+            KeySource::Elsewhere(public) => (None, public.clone()),
+        };
+        let files = self.files;
+        files
             .create_dir(&request.folder)
             .map_err(IssueError::Claim)?;
-        self.files
-            .write_new(&path, &key_file(&key).bytes, Secrecy::Private)
-            .map_err(IssueError::Claim)?;
-        Ok((key, public))
+        if let Some(key) = key {
+            let path = request.folder.join(bundle::KEY);
+            files
+                .write_new(&path, &key_file(&key).bytes, Secrecy::Private)
+                .map_err(IssueError::Claim)?;
+        }
+        Ok(public)
     }
 
-    fn read_key(&self, path: &Path) -> Result<(PrivateKey, PublicKey), IssueError> {
+    fn read_key(&self, path: &Path) -> Result<PublicKey, IssueError> {
         let text = self
             .files
             .read(path, pem::MAX_BYTES as u64)
@@ -240,8 +291,7 @@ impl DeviceIssue<'_> {
         let KeyFile::Clear(key) = KeyFile::parse(&text).map_err(IssueError::Key)? else {
             return Err(IssueError::Claim(FileError::Exists(path.to_owned())));
         };
-        let public = self.keygen.public_of(&key).map_err(IssueError::Key)?;
-        Ok((key, public))
+        self.keygen.public_of(&key).map_err(IssueError::Key)
     }
 
     fn save(&self, request: &Request<'_>, leaf: &Certificate) -> Result<(), IssueError> {
@@ -271,19 +321,26 @@ impl DeviceIssue<'_> {
 
 /// The leaf in a folder whose key is there and belongs to it.
 pub fn saved(files: &dyn Files, keygen: &dyn Keygen, folder: &Path) -> Option<Certificate> {
-    let read = |name| files.read(&folder.join(name), pem::MAX_BYTES as u64).ok();
-    let leaf = Certificate::all_from_pem(&read(bundle::CERTIFICATE)?)
-        .ok()?
-        .into_iter()
-        .next()?;
-    let complete = [bundle::CHAIN, bundle::CA_BUNDLE]
-        .iter()
-        .all(|name| files.exists(&folder.join(name)));
-    let KeyFile::Clear(key) = KeyFile::parse(&read(bundle::KEY)?).ok()? else {
+    let leaf = certificates(files, folder)?;
+    let text = files
+        .read(&folder.join(bundle::KEY), pem::MAX_BYTES as u64)
+        .ok()?;
+    let KeyFile::Clear(key) = KeyFile::parse(&text).ok()? else {
         return None;
     };
     let public = keygen.public_of(&key).ok()?;
-    (complete && public.bits() == leaf.public_key.bits()).then_some(leaf)
+    (public.bits() == leaf.public_key.bits()).then_some(leaf)
+}
+
+/// The leaf in a folder that also holds its chain and its CAs.
+fn certificates(files: &dyn Files, folder: &Path) -> Option<Certificate> {
+    let path = folder.join(bundle::CERTIFICATE);
+    let text = files.read(&path, pem::MAX_BYTES as u64).ok()?;
+    let complete = [bundle::CHAIN, bundle::CA_BUNDLE]
+        .iter()
+        .all(|name| files.exists(&folder.join(name)));
+    let leaf = Certificate::all_from_pem(&text).ok()?.into_iter().next()?;
+    complete.then_some(leaf)
 }
 
 /// Whether `leaf` is the certificate that `record` intended.

@@ -15,7 +15,7 @@ use crate::core::rotation::{Heritage, HeritageError, Progress, Step};
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
 use crate::flows::connect::{Connect, ConnectError, Request as ConnectRequest};
-use crate::flows::device_issue::{DeviceIssue, IssueError, Request as IssueRequest};
+use crate::flows::device_issue::{DeviceIssue, IssueError, KeySource, Request as IssueRequest};
 use crate::flows::identity::{self, IdentityError, Paths};
 use crate::flows::issuer::Issuer;
 use crate::ports::cloud::{CertificateRegistration, CloudError, ControlPlane};
@@ -132,9 +132,15 @@ impl DeviceRotate<'_> {
             .ledger()
             .live(&[device], IdentityPurpose::Operational)?
             .pop();
-        let old = live
+        let live = live
             .filter(|record| record.state == CertificateState::Issued)
-            .and_then(|record| record.id)
+            .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
+        let keyless = |folder: &PathBuf| !self.issue.files.exists(&folder.join(bundle::KEY));
+        if live.folder.as_ref().is_some_and(keyless) {
+            return Err(RotateError::NoKey(device.to_owned()));
+        }
+        let old = live
+            .id
             .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
         // Asked now, before anything is written down.
         Heritage::of(&self.certificate(Some(&old))?)?;
@@ -197,7 +203,7 @@ impl DeviceRotate<'_> {
             device: request.device.clone(),
             subject: heritage.subject,
             lifetime: request.lifetime.clone(),
-            algorithm: heritage.algorithm,
+            key: KeySource::New(heritage.algorithm),
             folder: self.folders(old, old_id)?.next,
             issuer: request.issuer,
             template: None,
@@ -426,6 +432,9 @@ pub enum RotateError {
     /// Nothing to rotate.
     #[error("device `{0}` has no live identity in the ledger")]
     NoIdentity(String),
+    /// The key was made on the device, or moved away.
+    #[error("the key of device `{0}` is not in its folder, so no other can take its place here")]
+    NoKey(String),
     /// The rotation's record lacks the new certificate.
     #[error("the rotation's record lacks its new certificate")]
     NoSuccessor,
@@ -475,6 +484,7 @@ impl Explain for RotateError {
             Self::Folder(_) => "rotate.folder",
             Self::NoFolder(_) => "rotate.no-folder",
             Self::NoIdentity(_) => "rotate.no-identity",
+            Self::NoKey(_) => "rotate.no-key",
             Self::NoSuccessor => "rotate.no-successor",
             Self::NotActive { .. } => "rotate.not-active",
             Self::UnknownStep(_) => "rotate.step",
@@ -494,6 +504,11 @@ impl Explain for RotateError {
                  it is provisioned; then rotate"
             )),
             Self::NotActive { .. } => Some("only an ACTIVE certificate is rotated".into()),
+            Self::NoKey(_) => Some(
+                "put the folder back; or, when the key is made on the device, revoke this \
+                 identity and sign the device's next request with `nameplate device sign`"
+                    .into(),
+            ),
             Self::UnknownStep(_) => Some("use the nameplate that began it".into()),
             Self::Prove(e) => {
                 let again = "mend the cause, then run the same command: it goes on from here";

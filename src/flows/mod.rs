@@ -32,6 +32,9 @@ pub mod device_revoke;
 /// Replace a device's identity without a gap.
 #[cfg(feature = "operator")]
 pub mod device_rotate;
+/// Signs the requests of devices that keep their keys.
+#[cfg(feature = "operator")]
+pub mod device_sign;
 /// A device's identity, read from its files.
 pub mod identity;
 /// `init`.

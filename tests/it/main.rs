@@ -41,4 +41,5 @@ mod sandbox_mqtt;
 mod sandbox_rest;
 #[cfg(feature = "postgres")]
 mod server;
+mod sign;
 mod sweep;

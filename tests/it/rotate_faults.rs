@@ -29,7 +29,7 @@ use nameplate::effects::keys::{LocalSigner, RingKeys};
 use nameplate::effects::ledger::{SqlLedger, sqlite};
 use nameplate::effects::swap::FolderSwap;
 use nameplate::flows::ca_create::{self, CaCreate};
-use nameplate::flows::device_issue::{self, DeviceIssue, saved};
+use nameplate::flows::device_issue::{self, DeviceIssue, KeySource, saved};
 use nameplate::flows::device_revoke::DeviceRevoke;
 use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotated};
 use nameplate::flows::issuer::Issuer;
@@ -591,7 +591,7 @@ impl Lab {
             device: "pump".into(),
             subject: "CN=pump".parse().unwrap(),
             lifetime: lifetime(365),
-            algorithm: KeyAlgorithm::EcP384,
+            key: KeySource::New(KeyAlgorithm::EcP384),
             folder: self.path(folder),
             issuer: self.issuer(),
             template: None,

@@ -3,28 +3,26 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::super::args_issue::{CaArgs, CaHandle, Curve, LifetimeArgs, positive_span};
-use super::super::args_profile::ProfileArgs;
+use super::super::args_issue::{CaArgs, CaHandle};
+use super::super::args_profile::{ProfileArgs, WindowArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
+use super::key::{Holder, KeyArgs};
 use crate::core::bundle;
-use crate::core::draft::Purpose;
 use crate::core::ids::{CertificateId, ThingName};
-use crate::core::key::KeyAlgorithm;
-use crate::core::lifetime::Lifetime;
-use crate::core::profile::Profile;
 use crate::core::subject::Subject;
-use crate::core::time::{Span, UtcTime, Validity};
+use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_issue::{self, Request};
+use crate::flows::device_issue::{self, KeySource, Request};
 use crate::ports::Clock;
 
 /// Make a device's key and a certificate signed by a CA
 ///
 /// Writes the private key (mode 0600), the certificate, its chain and the CA bundle into one
-/// folder. Nothing that exists is overwritten. A killed run is finished by the same command.
+/// folder; with --csr all but the key. Nothing that exists is overwritten. A killed run is finished
+/// by the same command.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// The device's name: its thing name, and its common name unless --subject says otherwise
@@ -32,21 +30,12 @@ pub(in crate::cli) struct Args {
     /// The identity's folder [default: devices/NAME in the project]
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Curve of the new key [default: the profile's, or p256]
-    #[arg(long, value_enum)]
-    curve: Option<Curve>,
+    #[command(flatten)]
+    key: KeyArgs,
     #[command(flatten)]
     profile: ProfileArgs,
     #[command(flatten)]
-    lifetime: LifetimeArgs,
-    /// Length such as 1h or 90d, from --not-before or from now
-    #[arg(
-        long,
-        value_name = "SPAN",
-        value_parser = positive_span,
-        conflicts_with_all = ["days", "not_after"]
-    )]
-    ttl: Option<Span>,
+    window: WindowArgs,
     /// Print shell exports that name the identity to the device's commands
     #[arg(long)]
     env: bool,
@@ -66,6 +55,9 @@ pub(super) struct Issued {
     ca: String,
     not_before: UtcTime,
     not_after: UtcTime,
+    key: Origin,
+    /// What a certificate request asked for and did not get.
+    left_out: Vec<String>,
     folder: PathBuf,
     files: Vec<PathBuf>,
     checked_against: Option<PathBuf>,
@@ -80,6 +72,31 @@ pub(super) struct Issued {
     now: UtcTime,
 }
 
+/// How the identity came by its key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Origin {
+    Made,
+    Copied,
+    Elsewhere,
+}
+
+impl Origin {
+    fn of(key: &KeySource) -> Self {
+        match key {
+            KeySource::New(_) => Self::Made,
+            KeySource::Given(..) => Self::Copied,
+            KeySource::Elsewhere(_) => Self::Elsewhere,
+        }
+    }
+}
+
+struct Made {
+    issued: device_issue::Issued,
+    origin: Origin,
+    left_out: Vec<String>,
+}
+
 impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Issued, Failure> {
         let factory = Factory::open(settings)?;
@@ -91,38 +108,27 @@ impl Args {
         let names = self.profile.names(&profile, self.name.as_str())?;
         let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
+        let Holder { key, settled } = self.key.holder(names, &profile, &factory)?;
+        let origin = Origin::of(&key);
         let request = Request {
             device: self.name.to_string(),
-            subject: names.subject,
-            purpose: profile.purpose.unwrap_or(Purpose::Device),
-            alternative_names: names.alternative,
-            lifetime: self.lifetime(settings, &profile)?,
-            algorithm: self.algorithm(&profile),
+            subject: settled.subject,
+            purpose: settled.purpose,
+            alternative_names: settled.alternative_names,
+            lifetime: self.window.lifetime(settings, &profile)?,
+            key,
             folder: folder.clone(),
             issuer: ca.issuer(),
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
         };
         let issued = factory.issue().run(&request)?;
-        Ok(self.report(&factory, (&ca, &folder), (issued, chosen)))
-    }
-
-    fn algorithm(&self, profile: &Profile) -> KeyAlgorithm {
-        let asked = self.curve.map(KeyAlgorithm::from);
-        asked.or(profile.key).unwrap_or(KeyAlgorithm::EcP256)
-    }
-
-    /// A flag goes before the profile, the profile before the configuration.
-    fn lifetime(&self, settings: &Settings, profile: &Profile) -> Result<Lifetime, Failure> {
-        let mut lifetime = match self.ttl.or(profile.validity) {
-            Some(span) => self.lifetime.lifetime(settings, span)?,
-            None => self.lifetime.for_device(settings)?,
+        let made = Made {
+            issued,
+            origin,
+            left_out: settled.left_out,
         };
-        lifetime.backdate = profile.backdate.unwrap_or(lifetime.backdate);
-        if let (None, Some(rule)) = (self.lifetime.on_ca_expiry, profile.on_ca_expiry) {
-            lifetime.on_ca_expiry = rule;
-        }
-        Ok(lifetime)
+        Ok(self.report(&factory, (&ca, &folder), (made, chosen)))
     }
 
     fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
@@ -139,20 +145,19 @@ impl Args {
         self,
         factory: &Factory,
         (ca, folder): (&CaHandle, &Path),
-        (issued, chosen): (device_issue::Issued, Option<Chosen>),
+        (made, chosen): (Made, Option<Chosen>),
     ) -> Issued {
-        let leaf = &issued.certificate;
+        let leaf = &made.issued.certificate;
         let public = ca.issuer().text().public_files(leaf);
         let pem = |name| {
             let file = public.iter().find(|file| file.name == name);
             file.map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
         };
-        let names = [
-            bundle::KEY,
-            bundle::CERTIFICATE,
-            bundle::CHAIN,
-            bundle::CA_BUNDLE,
-        ];
+        let with_key = Some(bundle::KEY).filter(|_| made.origin != Origin::Elsewhere);
+        let names =
+            with_key
+                .into_iter()
+                .chain([bundle::CERTIFICATE, bundle::CHAIN, bundle::CA_BUNDLE]);
         Issued {
             id: leaf.id().clone(),
             serial: leaf.serial_hex(),
@@ -160,10 +165,12 @@ impl Args {
             ca: ca.name.clone(),
             not_before: leaf.validity.not_before,
             not_after: leaf.validity.not_after,
-            files: names.iter().map(|name| shown(&folder.join(name))).collect(),
+            files: names.map(|name| shown(&folder.join(name))).collect(),
             folder: shown(folder),
             checked_against: chosen.map(|chosen| shown(&chosen.path)),
-            finished_earlier_run: issued.finished,
+            finished_earlier_run: made.issued.finished,
+            key: made.origin,
+            left_out: made.left_out,
             certificate_pem: leaf.to_pem(),
             chain_pem: pem(bundle::CHAIN),
             ca_pem: pem(bundle::CA_BUNDLE),
@@ -212,6 +219,12 @@ impl fmt::Display for Issued {
         writeln!(f, "  CA       {}", self.ca)?;
         if let Some(path) = &self.checked_against {
             writeln!(f, "  passes   {}", path.display())?;
+        }
+        if self.key == Origin::Elsewhere {
+            writeln!(f, "  key      stays where it is")?;
+        }
+        for what in &self.left_out {
+            writeln!(f, "  left out {what}, which the request asked for")?;
         }
         self.files
             .iter()
