@@ -19,6 +19,7 @@ mod device_lab;
 mod docs;
 mod encrypted_keys;
 mod fault_issue;
+mod fuzz_corpus;
 mod issue;
 #[cfg(feature = "kms")]
 mod kms;
