@@ -52,6 +52,9 @@ pub mod key;
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// Whether a certificate is good, by path building and validation of our own.
+#[cfg(feature = "operator")]
+pub mod path;
 /// Subjects with placeholders.
 pub mod pattern;
 /// PEM in, PEM out.

@@ -12,6 +12,7 @@ mod batch_outputs;
 mod ca;
 mod ca_interop;
 mod connect;
+mod corpus;
 mod crl;
 mod device_lab;
 mod docs;

@@ -2,6 +2,7 @@
 
 mod gather;
 mod inspect;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -12,12 +13,14 @@ use super::settings::Settings;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     Inspect(inspect::Args),
+    Verify(verify::Args),
 }
 
 impl Command {
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
             Self::Inspect(args) => output.finish(args.run(settings)),
+            Self::Verify(args) => output.finish(args.run(settings)),
         }
     }
 }
