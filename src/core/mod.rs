@@ -20,6 +20,9 @@ pub mod der;
 /// What differs between two JSON texts.
 #[cfg(feature = "operator")]
 pub mod diff;
+/// Distinguished names, for comparison.
+#[cfg(feature = "operator")]
+pub mod dn;
 /// A certificate before it is signed: draft, sign elsewhere, seal.
 #[cfg(feature = "sandbox")]
 pub mod draft;

@@ -2,13 +2,18 @@
 //! do not agree stands in `tests/vectors/` with its reason; one that is not listed fails, and so
 //! does one that is listed and agrees, or is not there.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "the counts belong into the test's output"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use nameplate::core::cert::Certificate;
 use nameplate::core::crl::Crl;
-use nameplate::core::path::{self, PathRequest, PathVerdict, PolicyRequest, Pool, Usage};
+use nameplate::core::path::{self, PathRequest, PathVerdict, PeerName, PolicyRequest, Pool, Usage};
 use nameplate::core::time::{UtcTime, Validity};
 
 fn vectors(name: &str) -> PathBuf {
@@ -172,7 +177,7 @@ impl LimboCase {
         let at: UtcTime = at.parse().unwrap();
         let name = self.expected_peer_name.as_ref();
         let name = name.filter(|name| matches!(&name.kind[..], "DNS" | "IP"));
-        let name = name.map(|name| name.value.parse());
+        let name = name.map(|name| name.value.parse::<PeerName>());
         let name = match name.transpose() {
             Ok(name) => name,
             Err(error) => return refused(error.to_string()),
@@ -201,14 +206,10 @@ fn x509_limbo() {
     let cases: Vec<Case> = limbo.testcases.iter().map(|case| case.run(true)).collect();
     assert_eq!(cases.len(), 208);
     let mut lax = 0;
-    for case in &limbo.testcases {
+    for (case, strict) in limbo.testcases.iter().zip(&cases) {
         let said = case.run(false);
-        assert!(
-            !said.expected || said.codes.is_empty(),
-            "{}: {:?}",
-            said.id,
-            said.codes
-        );
+        let worse = said.expected && strict.agrees() && !said.agrees();
+        assert!(!worse, "{}: {:?}", said.id, said.codes);
         lax += usize::from(said.agrees());
     }
     println!("x509-limbo without --strict: {lax} agree");
@@ -246,10 +247,12 @@ fn pkits() -> Pkits {
 /// What a refusal must be about, by section.
 fn about(section: &str) -> &'static [&'static str] {
     match section {
-        "1" => &["path.signature", "path.algorithm"],
+        "1" => &["path.signature", "path.malformed"],
         "2" => &["path.expired", "path.not-yet-valid"],
         "3" => &["path.no-issuer"],
-        "4" | "5" | "14" | "15" => &["path.revoked", "path.crl", "path.no-crl"],
+        "4" | "14" | "15" => &["path.revoked", "path.crl", "path.no-crl"],
+        // The last test has a CRL signer, which is no CA, sign a certificate.
+        "5" => &["path.revoked", "path.not-ca"],
         "6" => &["path.not-ca", "path.length"],
         "7" => &["path.key-usage", "path.crl"],
         "8" | "9" | "10" | "11" | "12" => &["path.policy"],
@@ -271,7 +274,7 @@ fn nist_pkits() {
     let roots = [root];
     let pool = Pool::new(&others, &roots, &suite.lists);
     let at: UtcTime = "2026-06-01".parse().unwrap();
-    let mut cases = Vec::new();
+    let (mut cases, mut odd) = (Vec::new(), Vec::new());
     let table = fs::read_to_string(vectors("pkits.tsv")).unwrap();
     for line in table.lines().filter(|line| !line.starts_with('#')) {
         let columns: Vec<&str> = line.split('\t').collect();
@@ -306,10 +309,17 @@ fn nist_pkits() {
         let section = id.split('.').nth(1).unwrap();
         if !expected && !case.codes.is_empty() {
             let first = case.codes[0].split(' ').next().unwrap();
-            assert!(about(section).contains(&first), "{id}: {:?}", case.codes);
+            if !about(section).contains(&first) {
+                odd.push(format!("{id}: {:?}", case.codes));
+            }
         }
         cases.push(case);
     }
     assert_eq!(cases.len(), 247);
+    assert!(
+        odd.is_empty(),
+        "refused for another reason:\n{}",
+        odd.join("\n")
+    );
     judge("pkits", &cases);
 }

@@ -11,6 +11,7 @@ mod batch;
 mod batch_outputs;
 mod ca;
 mod ca_interop;
+mod cert_verify;
 mod connect;
 mod corpus;
 mod crl;

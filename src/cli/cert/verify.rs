@@ -51,10 +51,10 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     crl_check: bool,
     /// As seen at this time (RFC 3339, or `+90d`) [default: now]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<String>,
     /// Good for all of this span from then on, not just at that moment
-    #[arg(long, value_name = "SPAN")]
+    #[arg(long, value_name = "SPAN", allow_hyphen_values = true)]
     within: Option<String>,
     /// Must be for this DNS name or IP address [default for a server: its own]
     #[arg(long, value_name = "HOST")]
@@ -168,7 +168,7 @@ impl Args {
                 places: &sources.places,
             };
             if artifact.presented {
-                // What is shown must do without what others hold.
+                // What is presented must do without what other places hold.
                 let shown = [own.clone(), helpers(artifact)].concat();
                 let pool = Pool::new(&shown, &sources.roots, &sources.crls);
                 certificates.extend(eye(&pool).look(artifact));
@@ -241,7 +241,9 @@ fn helpers(artifact: &Artifact) -> Vec<Certificate> {
     let items = artifact.items.iter().enumerate();
     let others = items.filter(|(n, _)| !chosen.contains(n));
     let others = others.filter_map(|(_, item)| item.certificate().cloned());
-    others.chain(artifact.issuers.iter().cloned()).collect()
+    // What is presented must do without what lies beside it.
+    let beside = artifact.issuers.iter().filter(|_| !artifact.presented);
+    others.chain(beside.cloned()).collect()
 }
 
 /// One look at one artifact.

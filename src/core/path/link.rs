@@ -4,12 +4,13 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 
-use super::dn::Dn;
 use super::fault::Reason;
 use super::form;
 use super::names::{Constraints, General, general_names};
 use crate::core::cert::Certificate;
+use crate::core::crl::{self, point::CertificatePoint};
 use crate::core::der;
+use crate::core::dn::Dn;
 
 /// anyPolicy (RFC 5280 §4.2.1.4).
 pub(super) const ANY_POLICY: &str = "2.5.29.32.0";
@@ -24,6 +25,10 @@ pub(super) struct Link<'a> {
     pub(super) names: Vec<General<'a>>,
     pub(super) constraints: Option<Constraints<'a>>,
     pub(super) policies: Policies,
+    /// cRLDistributionPoints.
+    pub(super) points: Vec<CertificatePoint>,
+    /// The serial number, as lists have it.
+    pub(super) serial: Vec<u8>,
     /// keyUsage, the first bit lowest.
     pub(super) key_usage: Option<u16>,
     /// What no path may have.
@@ -53,6 +58,8 @@ impl<'a> Link<'a> {
             names: Vec::new(),
             constraints: None,
             policies: Policies::default(),
+            points: Vec::new(),
+            serial: Vec::new(),
             key_usage: None,
             faults: Vec::new(),
             loose: Vec::new(),
@@ -60,6 +67,7 @@ impl<'a> Link<'a> {
         link.read_names();
         match X509Certificate::from_der(certificate.der()) {
             Ok((_, x509)) => {
+                link.serial = crl::serial_key(x509.tbs_certificate.raw_serial());
                 let mut seen = Vec::new();
                 for extension in x509.extensions() {
                     let oid = extension.oid.to_id_string();
@@ -99,6 +107,10 @@ impl<'a> Link<'a> {
                 Ok(constraints) => self.constraints = Some(constraints),
                 Err(why) => self.malformed(oid, why),
             },
+            "2.5.29.31" => match CertificatePoint::parse_all(extension.value, &self.issuer) {
+                Some(points) => self.points = points,
+                None => self.malformed(oid, "it is not the DER of distribution points"),
+            },
             "2.5.29.37" if is_empty(extension.value) => self.malformed(oid, "it names no usage"),
             _ => self.read_parsed(oid, extension),
         }
@@ -129,8 +141,7 @@ impl<'a> Link<'a> {
             ParsedExtension::BasicConstraints(_)
             | ParsedExtension::ExtendedKeyUsage(_)
             | ParsedExtension::SubjectKeyIdentifier(_)
-            | ParsedExtension::AuthorityKeyIdentifier(_)
-            | ParsedExtension::CRLDistributionPoints(_) => {}
+            | ParsedExtension::AuthorityKeyIdentifier(_) => {}
             ParsedExtension::ParseError { .. } if is_processed(oid) => {
                 self.malformed(oid, "it cannot be read");
             }

@@ -5,7 +5,6 @@
 //! is wrong with it. A root is whatever the caller trusts; its dates, path length, name constraints
 //! and usages count as those of any CA (as RFC 5937 allows).
 
-mod dn;
 mod fault;
 mod form;
 mod link;

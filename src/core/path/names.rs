@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::dn::Dn;
 use crate::core::der::{self, Element};
+use crate::core::dn::Dn;
 
 /// A `GeneralName`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -146,12 +146,12 @@ impl<'a> Constraints<'a> {
             permitted: Vec::new(),
             excluded: Vec::new(),
         };
-        let mut last = 0;
+        let mut before = 0;
         for part in der::children(sequence.content).ok_or(FORM)? {
-            if !matches!(part.tag, 0xa0 | 0xa1) || part.tag <= last {
+            if !matches!(part.tag, 0xa0 | 0xa1) || part.tag <= before {
                 return Err(FORM);
             }
-            last = part.tag;
+            before = part.tag;
             let list = if part.tag == 0xa0 {
                 &mut both.permitted
             } else {
@@ -164,7 +164,7 @@ impl<'a> Constraints<'a> {
                 return Err("a list of subtrees is empty");
             }
         }
-        if last == 0 {
+        if before == 0 {
             return Err("it holds no subtrees");
         }
         Ok(both)

@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
 use super::Spot;
-use super::dn::Dn;
 use super::link::Link;
 use crate::core::cert::Certificate;
 use crate::core::crl::Crl;
+use crate::core::dn::Dn;
 use crate::core::ids::CertificateId;
 
 /// Roots, intermediates and revocation lists.

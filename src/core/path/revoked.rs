@@ -1,13 +1,13 @@
 //! Whether a certificate of a path is revoked (RFC 5280 §6.3), by the lists given.
 //!
-//! Lists are judged at the beginning of the time asked: nobody knows tomorrow's. The newest list
-//! that may be used decides.
+//! Lists are judged at the beginning of the time asked: nobody knows tomorrow's. They are asked from
+//! the newest on, until all reasons are told of: one full list that may be used is enough.
 
 use super::fault::{Fault, Reason};
-use super::link::Link;
 use super::search::{Search, run, signed_by};
 use super::{PathRequest, Spot, Usage};
 use crate::core::crl::Crl;
+use crate::core::crl::point::ALL_REASONS;
 
 /// keyUsage's cRLSign.
 const CRL_SIGN: u8 = 6;
@@ -25,42 +25,43 @@ pub(super) fn faults(search: &Search<'_, '_>, path: &[Spot]) -> Vec<Fault> {
 
 fn standing(search: &Search<'_, '_>, spot: Spot, issuer: Spot, root: Spot) -> Option<Reason> {
     let link = search.link(spot);
+    let is_ca = link.certificate.is_ca == Some(true);
     let lists = search.pool.lists.iter().enumerate();
-    let mut lists: Vec<(usize, &Crl)> = lists
+    let mut lists: Vec<(u16, usize, &Crl)> = lists
         .filter(|(_, (name, _))| *name == link.issuer)
-        .map(|(n, (_, crl))| (n, *crl))
-        .filter(|(_, crl)| speaks_of(crl, link))
+        .map(|(n, (_, crl))| {
+            let told = crl.scope.reasons_for(is_ca, &link.issuer, &link.points);
+            (told, n, *crl)
+        })
+        .filter(|(told, ..)| *told != 0)
         .collect();
     if lists.is_empty() {
         return search.request.require_crls.then_some(Reason::NoCrl);
     }
-    lists.sort_by_key(|(_, crl)| std::cmp::Reverse(crl.this_update));
-    let mut first = None;
-    for (n, crl) in lists {
+    lists.sort_by_key(|(.., crl)| std::cmp::Reverse(crl.this_update));
+    let (mut told, mut first) = (0, None);
+    for (reasons, n, crl) in lists {
         let unusable = unusable(search, crl).or_else(|| {
             let signed = is_signed(search, (n, crl), issuer, root);
             (!signed).then(|| "it was not signed by the issuer, or not by one who may".to_owned())
         });
-        match unusable {
-            Some(why) => {
-                first.get_or_insert(why);
-            }
-            None => {
-                return crl
-                    .entry(&link.certificate.serial)
-                    .map(|entry| Reason::Revoked {
-                        at: entry.at,
-                        reason: entry.reason,
-                    });
-            }
+        if unusable.is_some() {
+            first = first.or(unusable);
+            continue;
+        }
+        if let Some(entry) = crl.entry(&link.serial) {
+            return Some(Reason::Revoked {
+                at: entry.at,
+                reason: entry.reason,
+            });
+        }
+        told |= reasons;
+        if told == ALL_REASONS {
+            return None;
         }
     }
-    first.map(Reason::Crl)
-}
-
-fn speaks_of(crl: &Crl, link: &Link<'_>) -> bool {
-    let ca = link.certificate.is_ca == Some(true);
-    !(crl.scope.only_users && ca || crl.scope.only_cas && !ca)
+    let some = || "together its lists speak of some reasons only".to_owned();
+    Some(Reason::Crl(first.unwrap_or_else(some)))
 }
 
 fn unusable(search: &Search<'_, '_>, crl: &Crl) -> Option<String> {

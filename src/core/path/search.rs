@@ -179,6 +179,9 @@ impl Search<'_, '_> {
         let at = path.len() - 1;
         let last = self.link(path[at]);
         let reason = match refused {
+            Some(_) if last.is_self_issued() && signed_by(last.certificate.der(), last).is_ok() => {
+                Reason::Untrusted
+            }
             Some((issuer, SignatureFault::Wrong)) => {
                 let issuer = &self.link(issuer).certificate.subject;
                 Reason::Signature(issuer.to_string())

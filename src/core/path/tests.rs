@@ -109,17 +109,9 @@ fn a_path_leads_over_the_intermediate_to_the_root() {
 fn each_reason_is_named_with_its_certificate() {
     let root = root();
     let line = between("CN=Line", &root);
-    let below = party(
-        "CN=Below",
-        Purpose::Intermediate { path_len: None },
-        Some(&line),
-        long(),
-    );
     let leaf = device(&line);
-    let deep = device(&below);
-    let stranger = self::root();
-    let roots = [root.certificate.clone()];
-    let lines = [line.certificate.clone(), below.certificate.clone()];
+    let roots = [root.certificate];
+    let lines = [line.certificate];
     let pool = Pool::new(&lines, &roots, &[]);
     let leaf = &leaf.certificate;
     let ask = |change: &dyn Fn(&mut PathRequest<'_>)| {
@@ -154,6 +146,24 @@ fn each_reason_is_named_with_its_certificate() {
     let mut named = PathRequest::new(leaf, now());
     named.name = Some(&name);
     assert_eq!(codes(&pool, &named), ["path.name"]);
+    assert!(leaf.allows_usage(CLIENT_AUTH));
+}
+
+#[test]
+fn the_best_path_that_there_is_gives_the_reason() {
+    let root = root();
+    let line = between("CN=Line", &root);
+    let below = party(
+        "CN=Below",
+        Purpose::Intermediate { path_len: None },
+        Some(&line),
+        long(),
+    );
+    let leaf = &device(&line).certificate;
+    let deep = device(&below);
+    let roots = [root.certificate.clone()];
+    let lines = [line.certificate.clone(), below.certificate.clone()];
+    let pool = Pool::new(&lines, &roots, &[]);
     let verdict = verify(&pool, &PathRequest::new(&deep.certificate, now()));
     assert_eq!(
         verdict.faults[0].reason,
@@ -165,7 +175,7 @@ fn each_reason_is_named_with_its_certificate() {
         codes(&none, &PathRequest::new(leaf, now())),
         ["path.no-issuer"]
     );
-    let others = [stranger.certificate];
+    let others = [self::root().certificate];
     let other = Pool::new(&lines, &others, &[]);
     assert_eq!(
         codes(&other, &PathRequest::new(leaf, now())),
@@ -175,7 +185,6 @@ fn each_reason_is_named_with_its_certificate() {
         codes(&other, &PathRequest::new(&roots[0], now())),
         ["path.untrusted"]
     );
-    assert!(leaf.allows_usage(CLIENT_AUTH));
 }
 
 fn list(ca: &Party, revoked: Vec<Revoked>, this_update: &str) -> Crl {
@@ -244,8 +253,112 @@ fn a_maze_ends_within_its_budget() {
         above = next;
     }
     let leaf = device(&above[0]);
-    let roots = [self::root().certificate];
+    let roots = [root().certificate];
     let pool = Pool::new(&pool, &roots, &[]);
     let verdict = verify(&pool, &PathRequest::new(&leaf.certificate, now()));
     assert!(!verdict.is_valid());
+}
+
+/// What is broken in a chain, and what we say of it.
+const BREAKS: [(&str, &str); 7] = [
+    ("nothing", ""),
+    ("another root of the same name", "path.signature"),
+    ("an intermediate that expired", "path.expired"),
+    ("an intermediate that is a device", "path.not-ca"),
+    ("a changed byte", "path.signature"),
+    ("an intermediate left out", "path.no-issuer"),
+    ("one intermediate too many", "path.length"),
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+
+    /// Chains of any length with one broken link are refused for that, wherever it is; whole ones
+    /// are accepted; and webpki says the same.
+    #[test]
+    fn one_broken_link_is_one_too_many(
+        length in 1_usize..5,
+        broken in 0_usize..BREAKS.len(),
+        place in 0_usize..100,
+        shuffle in 0_usize..100,
+    ) {
+        let place = place % length;
+        let (kind, code) = BREAKS[broken];
+        let root = root();
+        let mut chain: Vec<Party> = Vec::new();
+        for n in 0..length {
+            let here = n == place;
+            let span = if here && kind.ends_with("expired") {
+                window("2026-01-01", "2026-05-01")
+            } else {
+                long()
+            };
+            let path_len = (here && kind.starts_with("one")).then_some(0);
+            let issuer = chain.last().unwrap_or(&root);
+            let purpose = Purpose::Intermediate { path_len };
+            chain.push(party(&format!("CN=Line {n}"), purpose, Some(issuer), span));
+        }
+        if kind.starts_with("one") {
+            // There must be a CA below the one that lets none be.
+            let issuer = chain.last().unwrap();
+            let purpose = Purpose::Intermediate { path_len: None };
+            chain.push(party("CN=Last", purpose, Some(issuer), long()));
+        }
+        let leaf = device(chain.last().unwrap());
+        let roots = if kind.starts_with("another") {
+            [self::root().certificate]
+        } else {
+            [root.certificate.clone()]
+        };
+        let mut between: Vec<Certificate> = chain.iter().map(|one| one.certificate.clone()).collect();
+        if kind.ends_with("a device") {
+            let issuer = if place == 0 { &root } else { &chain[place - 1] };
+            between[place] = imposter(&chain[place], issuer);
+        } else if kind.ends_with("left out") {
+            between.remove(place);
+        } else if kind.ends_with("byte") {
+            between[place] = changed(&between[place]);
+        }
+        let turn = shuffle % between.len().max(1);
+        between.rotate_left(turn);
+        let pool = Pool::new(&between, &roots, &[]);
+        let mut request = PathRequest::new(&leaf.certificate, now());
+        request.usage = Usage::Client;
+        let said = codes(&pool, &request);
+        let expected: Vec<&str> = Some(code).into_iter().filter(|code| !code.is_empty()).collect();
+        proptest::prop_assert_eq!(&said, &expected, "{}", kind);
+        let chain = crate::core::chain::Chain {
+            leaf: leaf.certificate,
+            issuers: between,
+        };
+        let webpki = chain.verify(&roots, now().not_before, crate::core::chain::Usage::Client);
+        proptest::prop_assert_eq!(said.is_empty(), webpki.is_ok(), "{}: {:?}", kind, webpki);
+    }
+}
+
+/// The same name and key, issued as a device's.
+fn imposter(ca: &Party, issuer: &Party) -> Certificate {
+    let spec = DraftSpec {
+        subject: ca.certificate.subject.clone(),
+        serial: [9; 16],
+        validity: long(),
+        public_key: &ca.certificate.public_key,
+        purpose: Purpose::Device,
+        alternative_names: Vec::new(),
+    };
+    let draft = Draft::new(&spec, &IssuerView::from_ca(&issuer.certificate).unwrap()).unwrap();
+    let signature = issuer.signer.sign(draft.tbs()).unwrap();
+    draft.seal(&signature).unwrap()
+}
+
+/// With one bit of the serial number turned.
+fn changed(certificate: &Certificate) -> Certificate {
+    let mut der = certificate.der().to_vec();
+    let serial = &certificate.serial;
+    let at = der
+        .windows(serial.len())
+        .position(|part| part == serial)
+        .unwrap();
+    der[at + serial.len() - 1] ^= 1;
+    Certificate::from_der(&der).unwrap()
 }

@@ -5,38 +5,46 @@ use crate::core::der::{self, Element};
 
 /// A name, ready for comparison.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
-pub(super) struct Dn(Vec<Rdn>);
+pub struct Dn(Vec<Rdn>);
 
 /// One relative distinguished name: type and value of each attribute, sorted.
 type Rdn = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Dn {
     /// From the DER of a `Name`; `None` when it is none.
-    pub(super) fn parse(name: &[u8]) -> Option<Self> {
+    pub fn parse(name: &[u8]) -> Option<Self> {
         let (sequence, rest) = der::first(name)?;
         if sequence.tag != 0x30 || !rest.is_empty() {
             return None;
         }
         let sets = der::children(sequence.content)?;
-        sets.iter().map(rdn).collect::<Option<Vec<_>>>().map(Self)
+        let all = sets.iter().map(|set| {
+            let set = (set.tag == 0x31).then_some(set.content);
+            set.and_then(rdn)
+        });
+        all.collect::<Option<_>>().map(Self)
+    }
+
+    /// This name with one more relative name at its end: the content of its `SET`.
+    pub fn child(&self, attributes: &[u8]) -> Option<Self> {
+        let mut all = self.0.clone();
+        all.push(rdn(attributes)?);
+        Some(Self(all))
     }
 
     /// Whether it has no attribute at all.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether it lies in the subtree of `base` (RFC 5280 §4.2.1.10).
-    pub(super) fn is_within(&self, base: &Self) -> bool {
+    pub fn is_within(&self, base: &Self) -> bool {
         self.0.starts_with(&base.0)
     }
 }
 
-fn rdn(set: &Element<'_>) -> Option<Rdn> {
-    if set.tag != 0x31 {
-        return None;
-    }
-    let mut attributes: Rdn = der::children(set.content)?
+fn rdn(set: &[u8]) -> Option<Rdn> {
+    let mut attributes: Rdn = der::children(set)?
         .iter()
         .map(attribute)
         .collect::<Option<_>>()?;
