@@ -35,6 +35,9 @@ pub mod finding;
 /// Whether a draft will pass its provisioning template.
 #[cfg(feature = "sandbox")]
 pub mod fit;
+/// Certificates that are wrong on purpose.
+#[cfg(feature = "operator")]
+pub mod flaw;
 /// The shapes in which an identity is handed over.
 #[cfg(feature = "operator")]
 pub mod handover;

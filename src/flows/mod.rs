@@ -23,6 +23,9 @@ pub mod device_batch;
 /// `device export`.
 #[cfg(feature = "operator")]
 pub mod device_export;
+/// Certificates that are wrong on purpose.
+#[cfg(feature = "operator")]
+pub mod device_flaw;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;

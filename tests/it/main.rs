@@ -18,6 +18,7 @@ mod device_lab;
 mod docs;
 mod encrypted_keys;
 mod fault_issue;
+mod flaw;
 mod issue;
 #[cfg(feature = "kms")]
 mod kms;
