@@ -16,6 +16,12 @@ pub(super) struct Global {
     /// The project's configuration file [default: nameplate.toml here or in a folder above]
     #[arg(long, global = true, value_name = "FILE", env = "NAMEPLATE_CONFIG")]
     pub(super) config: Option<PathBuf>,
+    /// The ledger: a file, or postgres://USER@HOST/DATABASE
+    ///
+    /// Also NAMEPLATE_LEDGER, or `ledger` in nameplate.toml. A password belongs into a file, named
+    /// by `ledger_password_file` or NAMEPLATE_LEDGER_PASSWORD_FILE.
+    #[arg(long, global = true, value_name = "FILE|URL")]
+    pub(super) ledger: Option<String>,
     /// Where control-plane commands go
     #[arg(long, global = true, value_enum, env = "NAMEPLATE_TARGET")]
     pub(super) target: Option<Target>,
@@ -39,6 +45,25 @@ pub(super) enum Format {
     Json,
     /// JSON, one object a line
     Ndjson,
+    /// SARIF 2.1.0, for code scanning; linters only
+    #[cfg(feature = "operator")]
+    Sarif,
+    /// JUnit XML, for test reports; linters only
+    #[cfg(feature = "operator")]
+    Junit,
+}
+
+impl Format {
+    /// Its name, if it is one that only a linter's findings fit.
+    pub(super) fn of_linters(self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "operator")]
+            Self::Sarif => Some("sarif"),
+            #[cfg(feature = "operator")]
+            Self::Junit => Some("junit"),
+            Self::Text | Self::Json | Self::Ndjson => None,
+        }
+    }
 }
 
 /// When to colour.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use zeroize::Zeroizing;
 
+use super::args_key::TokenArgs;
 use super::report::note;
 use super::settings::Settings;
 use super::wire::factory::{Factory, passphrases, shown, signer_of};
@@ -14,11 +15,11 @@ use crate::core::lifetime::{Lifetime, OnCaExpiry};
 use crate::core::record::AuthorityRecord;
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
-use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, read_key};
+use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, KEY_URI, read_key, read_key_uri};
 use crate::flows::issuer::Issuer;
 use crate::ports::{Files, PassphraseSource, PassphraseUse, Passphrases, Signer};
 
-/// Where a CA key's passphrase comes from. Never argv.
+/// How a CA's key is opened: its passphrase, or the token that holds it. No secret in argv.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub(super) struct PassphraseArgs {
     /// A file that holds the CA key's passphrase [config: issue.passphrase_file]
@@ -27,6 +28,8 @@ pub(super) struct PassphraseArgs {
     /// An open file descriptor to read the passphrase from; goes before --passphrase-file
     #[arg(long, value_name = "N")]
     pub(super) passphrase_fd: Option<u32>,
+    #[command(flatten)]
+    pub(super) token: TokenArgs,
 }
 
 /// A secret that is cleared when dropped.
@@ -48,7 +51,16 @@ impl PassphraseArgs {
                     .map_or(path.clone(), |p| p.join(path)),
             )
         };
-        let file = self.passphrase_file.clone().or_else(configured);
+        self.read(self.passphrase_file.clone().or_else(configured), ask)
+    }
+
+    /// The passphrase from the flags alone, whatever the configuration says of the CA's; asks when
+    /// stdin is a terminal.
+    pub(super) fn resolve_alone(&self, ask: &Ask<'_>) -> Result<Option<Secret>, Failure> {
+        self.read(self.passphrase_file.clone(), ask)
+    }
+
+    fn read(&self, file: Option<PathBuf>, ask: &Ask<'_>) -> Result<Option<Secret>, Failure> {
         let source = match (self.passphrase_fd, file) {
             (Some(descriptor), _) => PassphraseSource::Descriptor(descriptor),
             (None, Some(path)) => PassphraseSource::File(path),
@@ -143,30 +155,42 @@ pub(super) fn load_ca(
 ) -> Result<CaHandle, Failure> {
     let chain = ca_chain(name, (settings, factory))?;
     let folder = settings.ca_dir()?.join(name);
-    let key_path = folder.join(KEY);
-    let text = factory
-        .files
-        .read(&key_path, crate::core::pem::MAX_BYTES as u64)?;
-    let encrypted = text.windows(9).any(|window| window == b"ENCRYPTED");
-    let secret = if encrypted {
-        let what = format!("CA `{name}`");
-        let ask = Ask {
-            what: &what,
-            new: false,
-        };
-        passphrase.resolve(settings, &ask)?
+    let uri_path = folder.join(KEY_URI);
+    let signer = if factory.files.exists(&uri_path) {
+        let uri = read_key_uri(&factory.files, &uri_path)?;
+        passphrase.token.open(&uri, settings)?.signer
     } else {
-        None
+        let what = format!("CA `{name}`");
+        open_file(&folder.join(KEY), &what, passphrase, (settings, factory))?
     };
-    let key = read_key(&factory.files, &key_path, secret.as_ref().map(|s| &s[..]))?;
     let handle = CaHandle {
         name: name.to_owned(),
         chain,
-        signer: signer_of(&key)?,
+        signer,
     };
     handle.issuer().view()?;
-    warn_of_loose_mode(&key_path, &factory.files);
     Ok(handle)
+}
+
+/// A signer over a key file, with its passphrase if it is encrypted.
+fn open_file(
+    key_path: &Path,
+    what: &str,
+    passphrase: &PassphraseArgs,
+    (settings, factory): (&Settings, &Factory),
+) -> Result<Box<dyn Signer>, Failure> {
+    let text = factory
+        .files
+        .read(key_path, crate::core::pem::MAX_BYTES as u64)?;
+    let encrypted = text.windows(9).any(|window| window == b"ENCRYPTED");
+    let secret = if encrypted {
+        passphrase.resolve(settings, &Ask { what, new: false })?
+    } else {
+        None
+    };
+    let key = read_key(&factory.files, key_path, secret.as_ref().map(|s| &s[..]))?;
+    warn_of_loose_mode(key_path, &factory.files);
+    Ok(signer_of(&key)?)
 }
 
 /// Says so when others than the owner can reach a CA's key.
@@ -248,9 +272,9 @@ pub(super) struct LifetimeArgs {
     /// Length in days of 86 400 seconds, from --not-before or from now
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=2_921_000))]
     pub(super) days: Option<u32>,
-    /// What to do when the CA ends first
-    #[arg(long, value_enum, default_value_t = OnCaExpiryArg::Fail, value_name = "WHAT")]
-    pub(super) on_ca_expiry: OnCaExpiryArg,
+    /// What to do when the CA ends first [default: fail]
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub(super) on_ca_expiry: Option<OnCaExpiryArg>,
 }
 
 /// What to do with a certificate that would outlive its CA.
@@ -277,8 +301,8 @@ impl LifetimeArgs {
                 .map_or(default, |days| Span::days(i64::from(days))),
             backdate,
             on_ca_expiry: match self.on_ca_expiry {
-                OnCaExpiryArg::Fail => OnCaExpiry::Fail,
-                OnCaExpiryArg::Clamp => OnCaExpiry::Clamp,
+                None | Some(OnCaExpiryArg::Fail) => OnCaExpiry::Fail,
+                Some(OnCaExpiryArg::Clamp) => OnCaExpiry::Clamp,
             },
         })
     }
@@ -290,6 +314,14 @@ impl LifetimeArgs {
             None => Span::days(365),
         };
         self.lifetime(settings, default)
+    }
+}
+
+/// A length of time that is not nothing.
+pub(super) fn positive_span(text: &str) -> Result<Span, String> {
+    match text.parse::<Span>() {
+        Ok(span) if span.as_seconds() == 0 => Err("it is no time at all".into()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
 

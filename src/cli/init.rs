@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::report::Report;
 use super::settings::Settings;
 use super::wire::factory::{Factory, shown};
+use crate::core::ledger_place::LedgerPlace;
 use crate::explain::Failure;
 use crate::flows::init::{self, Part};
 
@@ -27,23 +28,39 @@ pub(super) struct Initialised {
 }
 
 impl Args {
-    pub(super) fn run(self, _settings: &Settings) -> Result<Initialised, Failure> {
+    pub(super) fn run(self, settings: &Settings) -> Result<Initialised, Failure> {
         let mut parts = init::run(&Factory::disk(), &self.dir)?;
-        let ledger = self.dir.join("ledger.sqlite");
-        let made = !ledger.exists();
-        Factory::over(&ledger)?;
-        parts.push(Part {
-            path: ledger,
-            what: "the record of every certificate issued",
-            made,
-        });
         for part in &mut parts {
             part.path = shown(&part.path);
         }
+        let ledger = self.ledger(settings)?;
+        let made = matches!(&ledger, LedgerPlace::File(path) if !path.exists());
+        Factory::over(&ledger)?;
+        let (path, made) = match &ledger {
+            LedgerPlace::File(path) => (shown(path), made),
+            LedgerPlace::Server(access) => (access.url.to_string().into(), made),
+        };
+        parts.push(Part {
+            path,
+            what: "the record of every certificate issued",
+            made,
+        });
         Ok(Initialised {
             folder: self.dir,
             parts,
         })
+    }
+
+    /// The ledger that is named, or that this very project has; else a file in the folder.
+    fn ledger(&self, settings: &Settings) -> Result<LedgerPlace, Failure> {
+        if let Some(named) = settings.ledger_named() {
+            return Ok(named);
+        }
+        let here = std::path::absolute(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        if settings.project.as_ref() == Some(&here) {
+            return settings.ledger();
+        }
+        Ok(LedgerPlace::File(self.dir.join("ledger.sqlite")))
     }
 }
 

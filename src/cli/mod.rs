@@ -2,7 +2,13 @@
 
 mod args;
 #[cfg(feature = "operator")]
+mod args_csr;
+#[cfg(feature = "operator")]
 mod args_issue;
+#[cfg(feature = "operator")]
+mod args_key;
+#[cfg(feature = "operator")]
+mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;
 #[cfg(feature = "operator")]
@@ -11,12 +17,18 @@ mod ca;
 mod cert;
 mod connect;
 mod device;
+#[cfg(feature = "operator")]
+mod explain;
+#[cfg(feature = "operator")]
+mod faces;
 mod identity;
 #[cfg(feature = "operator")]
 mod init;
 #[cfg(feature = "operator")]
 mod ledger;
 mod preflight;
+#[cfg(feature = "operator")]
+mod profile;
 mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -60,11 +72,16 @@ enum Command {
     #[command(subcommand)]
     Device(device::Command),
     #[cfg(feature = "operator")]
+    Explain(explain::Args),
+    #[cfg(feature = "operator")]
     Init(init::Args),
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Ledger(ledger::Command),
     Preflight(preflight::Args),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Profile(profile::Command),
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
     Sandbox(sandbox::Command),
@@ -76,6 +93,19 @@ enum Command {
     Version(version::Args),
 }
 
+impl Command {
+    /// Whether its report has findings, as SARIF and JUnit want them.
+    fn finds(&self) -> bool {
+        match self {
+            #[cfg(feature = "operator")]
+            Self::Cert(command) => command.finds(),
+            #[cfg(feature = "operator")]
+            Self::Template(command) => command.finds(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs one command line and returns its exit code.
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(command_line) {
@@ -83,6 +113,9 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return report::usage(&error),
     };
     let output = Output::new(&cli.global);
+    if let Some(failure) = output.without_findings(cli.command.finds()) {
+        return output.fail(&failure);
+    }
     let settings = match Settings::resolve(&cli.global) {
         Ok(settings) => settings,
         Err(failure) => return output.fail(&failure),
@@ -95,10 +128,14 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Connect(args) => output.finish(args.run(&settings)),
         Command::Device(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]
+        Command::Explain(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "operator")]
         Command::Init(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Ledger(command) => command.run(&settings, output),
         Command::Preflight(args) => output.finish(args.run(&settings)),
+        #[cfg(feature = "operator")]
+        Command::Profile(command) => command.run(output),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]

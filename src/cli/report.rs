@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use super::args::{Format, Global};
+use crate::core::finding::{Checked, Severity};
 use crate::explain::Failure;
 
 /// Version of every JSON object we print; a change that could break a reader raises it.
@@ -25,10 +26,31 @@ pub(super) trait Report: Display + Serialize {
         false
     }
 
+    /// What a linter found, for SARIF and JUnit; `None` in all other reports.
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's commands lint")
+    )]
+    fn linting(&self) -> Option<Linting<'_>> {
+        None
+    }
+
     /// What NDJSON prints, one object a line; `None` is the whole report on one line.
     fn lines(&self) -> Option<Vec<serde_json::Value>> {
         None
     }
+}
+
+/// A linter's findings.
+#[cfg_attr(
+    not(feature = "operator"),
+    allow(dead_code, reason = "only the operator's commands lint")
+)]
+pub(super) struct Linting<'a> {
+    /// What was looked at.
+    pub(super) files: &'a [Checked],
+    /// From which weight on a finding fails the run.
+    pub(super) fail_on: Severity,
 }
 
 /// Where and how to print.
@@ -76,6 +98,11 @@ impl Output {
                 Ok(text) => text,
                 Err(error) => return self.fail(&bug(&error)),
             },
+            #[cfg(feature = "operator")]
+            Format::Sarif | Format::Junit => match self.findings(value) {
+                Ok(text) => text,
+                Err(failure) => return self.fail(&failure),
+            },
         };
         if text.is_empty() || value.silent() {
             return ExitCode::from(value.exit_code());
@@ -90,6 +117,26 @@ impl Output {
             )),
             Ok(()) => ExitCode::from(value.exit_code()),
         }
+    }
+
+    #[cfg(feature = "operator")]
+    fn findings<T: Report>(self, value: &T) -> Result<String, Failure> {
+        let Some(linting) = value.linting() else {
+            return Err(self.without_findings(false).unwrap_or_else(|| bug(&"")));
+        };
+        match self.format {
+            Format::Junit => super::faces::junit::draw(&linting).map_err(|error| bug(&error)),
+            _ => super::faces::sarif::draw(&linting).map_err(|error| bug(&error)),
+        }
+    }
+
+    /// What to say when findings are wanted in a linter's format and the command has none: told
+    /// before anything is done.
+    pub(super) fn without_findings(self, finds: bool) -> Option<Failure> {
+        let name = self.format.of_linters().filter(|_| !finds)?;
+        let message = format!("this command has no findings to print as {name}");
+        let failure = Failure::new(crate::explain::Kind::Usage, "output.no-findings", message);
+        Some(failure.hint("`cert lint` and `template lint` have; use --format json here"))
     }
 
     fn json<T: Report>(self, value: &T) -> Result<String, serde_json::Error> {
@@ -152,6 +199,8 @@ impl Output {
         let code = failure.kind.exit_code();
         let text = match self.format {
             Format::Text => failure_text(failure),
+            #[cfg(feature = "operator")]
+            Format::Sarif | Format::Junit => failure_text(failure),
             Format::Json | Format::Ndjson => {
                 let body = ErrorBody {
                     error: failure.code,

@@ -6,9 +6,11 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::args::{Colour, Global, Target};
 use crate::core::ids::Place;
+use crate::core::ledger_place::{LedgerPlace, UrlError};
 use crate::explain::{Failure, Kind};
 
 /// The project's file name.
@@ -53,6 +55,8 @@ pub(super) struct Settings {
     pub(super) profile: Option<String>,
     /// A control-plane URL of the user's own.
     pub(super) endpoint_url: Option<String>,
+    /// The ledger that a flag or the environment names.
+    ledger: Option<LedgerPlace>,
     /// What the configuration files say.
     pub(super) file: ConfigFile,
     /// Setting → where it came from.
@@ -67,11 +71,14 @@ pub(super) struct ConfigFile {
     pub(super) region: Option<String>,
     pub(super) profile: Option<String>,
     pub(super) endpoint_url: Option<String>,
-    /// The ledger's file, relative to this file's folder.
-    pub(super) ledger: Option<PathBuf>,
+    /// The ledger: a file, relative to this file's folder, or a URL.
+    pub(super) ledger: Option<String>,
+    /// A file that holds the ledger server's password, relative to this file's folder.
+    pub(super) ledger_password_file: Option<PathBuf>,
     /// Where CA folders are, relative to this file's folder.
     pub(super) ca_dir: Option<PathBuf>,
     pub(super) issue: IssueConfig,
+    pub(super) pkcs11: Pkcs11Config,
     pub(super) sandbox: SandboxConfig,
     pub(super) device: DeviceConfig,
 }
@@ -90,6 +97,18 @@ pub(super) struct IssueConfig {
     pub(super) passphrase_file: Option<PathBuf>,
     /// The provisioning template that drafts are checked against.
     pub(super) template: Option<String>,
+    /// The certificate profile of `device issue`: a built-in's name or a file.
+    pub(super) profile: Option<String>,
+}
+
+/// `[pkcs11]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Pkcs11Config {
+    /// The module's library.
+    pub(super) module: Option<PathBuf>,
+    /// A file that holds the token's PIN, relative to this file's folder.
+    pub(super) pin_file: Option<PathBuf>,
 }
 
 /// `[sandbox]`
@@ -148,6 +167,8 @@ impl Settings {
         let endpoint_url = pick("endpoint_url", &global.endpoint_url, &ENDPOINT_VARS, |f| {
             f.endpoint_url.clone()
         });
+        pick("ledger", &global.ledger, &LEDGER_VARS, |f| f.ledger.clone());
+        let ledger = named_ledger(global)?;
         let target = layers.target(global.target);
         sources.insert("target", target.1);
         Ok(Self {
@@ -156,6 +177,7 @@ impl Settings {
             region,
             profile,
             endpoint_url,
+            ledger,
             file: layers.merged(),
             sources,
         })
@@ -173,14 +195,40 @@ impl Settings {
         })
     }
 
-    /// The ledger's file.
-    pub(super) fn ledger_path(&self) -> Result<PathBuf, Failure> {
-        let relative = self
-            .file
-            .ledger
-            .clone()
-            .unwrap_or_else(|| "ledger.sqlite".into());
-        Ok(self.project()?.join(relative))
+    /// Where the ledger is.
+    pub(super) fn ledger(&self) -> Result<LedgerPlace, Failure> {
+        if let Some(place) = self.ledger_named() {
+            return Ok(place);
+        }
+        let project = self.project()?;
+        let text = self.file.ledger.as_deref().unwrap_or("ledger.sqlite");
+        Ok(match LedgerPlace::parse(text)? {
+            LedgerPlace::File(path) => LedgerPlace::File(project.join(path)),
+            server @ LedgerPlace::Server(_) => self.with_password(server),
+        })
+    }
+
+    /// The ledger that a flag or the environment names, before any project.
+    pub(super) fn ledger_named(&self) -> Option<LedgerPlace> {
+        self.ledger.clone().map(|place| self.with_password(place))
+    }
+
+    fn with_password(&self, place: LedgerPlace) -> LedgerPlace {
+        let LedgerPlace::Server(mut access) = place else {
+            return place;
+        };
+        let set = |name| env::var_os(name).filter(|value| !value.is_empty());
+        let of_file = || {
+            let relative = self.file.ledger_password_file.as_ref()?;
+            Some(self.project.as_ref()?.join(relative))
+        };
+        access.password_file = set("NAMEPLATE_LEDGER_PASSWORD_FILE")
+            .map(PathBuf::from)
+            .or_else(of_file);
+        access.password = env::var("PGPASSWORD").ok().map(Zeroizing::new);
+        let home = || Some(PathBuf::from(set("HOME")?).join(".pgpass"));
+        access.pass_file = set("PGPASSFILE").map(PathBuf::from).or_else(home);
+        LedgerPlace::Server(access)
     }
 
     /// The folder that holds one folder for each CA.
@@ -218,6 +266,25 @@ const ENDPOINT_VARS: [&str; 3] = [
     "AWS_ENDPOINT_URL_IOT",
     "AWS_ENDPOINT_URL",
 ];
+
+const LEDGER_VARS: [&str; 1] = ["NAMEPLATE_LEDGER"];
+
+/// The ledger of the flag or of the environment; a path is relative to the present folder.
+fn named_ledger(global: &Global) -> Result<Option<LedgerPlace>, Failure> {
+    let Some(text) = global.ledger.clone().or_else(|| {
+        let set = env::var(LEDGER_VARS[0]).ok();
+        set.filter(|value| !value.is_empty())
+    }) else {
+        return Ok(None);
+    };
+    let place = LedgerPlace::parse(&text)?;
+    match &place {
+        LedgerPlace::Server(access) if global.ledger.is_some() && access.url.has_password() => {
+            Err(UrlError::Argv.into())
+        }
+        _ => Ok(Some(place)),
+    }
+}
 
 type Field = fn(&ConfigFile) -> Option<String>;
 
@@ -274,6 +341,7 @@ impl Layers {
             profile: project.profile.or(user.profile),
             endpoint_url: project.endpoint_url.or(user.endpoint_url),
             ledger: project.ledger.or(user.ledger),
+            ledger_password_file: project.ledger_password_file.or(user.ledger_password_file),
             ca_dir: project.ca_dir.or(user.ca_dir),
             issue: IssueConfig {
                 ca: project.issue.ca.or(user.issue.ca),
@@ -281,6 +349,11 @@ impl Layers {
                 backdate: project.issue.backdate.or(user.issue.backdate),
                 passphrase_file: project.issue.passphrase_file.or(user.issue.passphrase_file),
                 template: project.issue.template.or(user.issue.template),
+                profile: project.issue.profile.or(user.issue.profile),
+            },
+            pkcs11: Pkcs11Config {
+                module: project.pkcs11.module.or(user.pkcs11.module),
+                pin_file: project.pkcs11.pin_file.or(user.pkcs11.pin_file),
             },
             sandbox: SandboxConfig {
                 state: project.sandbox.state.or(user.sandbox.state),

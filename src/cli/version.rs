@@ -38,6 +38,7 @@ impl Args {
             ("device", cfg!(feature = "device")),
             ("sandbox", cfg!(feature = "sandbox")),
             ("operator", cfg!(feature = "operator")),
+            ("postgres", cfg!(feature = "postgres")),
         ];
         let details = self.verbose.then(|| Details {
             features: features

@@ -1,7 +1,7 @@
 //! A certificate: DER and everything we ever ask of it, parsed once at the door.
 
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 use crate::core::ids::{CertificateId, hex};
@@ -134,30 +134,7 @@ impl Certificate {
                     crl_sign: ku.crl_sign(),
                 });
             }
-            ParsedExtension::ExtendedKeyUsage(eku) => {
-                let known = [
-                    (eku.any, "2.5.29.37.0"),
-                    (eku.server_auth, SERVER_AUTH),
-                    (eku.client_auth, CLIENT_AUTH),
-                    (eku.code_signing, "1.3.6.1.5.5.7.3.3"),
-                    (eku.email_protection, "1.3.6.1.5.5.7.3.4"),
-                    (eku.time_stamping, "1.3.6.1.5.5.7.3.8"),
-                    (eku.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
-                ];
-                let named = known
-                    .iter()
-                    .filter(|(on, _)| *on)
-                    .map(|(_, oid)| (*oid).to_owned());
-                self.extended_key_usage = Some(
-                    named
-                        .chain(
-                            eku.other
-                                .iter()
-                                .map(x509_parser::der_parser::Oid::to_id_string),
-                        )
-                        .collect(),
-                );
-            }
+            ParsedExtension::ExtendedKeyUsage(eku) => self.extended_key_usage = Some(usages(eku)),
             ParsedExtension::SubjectKeyIdentifier(id) => self.subject_key_id = Some(id.0.to_vec()),
             ParsedExtension::AuthorityKeyIdentifier(id) => {
                 self.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
@@ -271,6 +248,25 @@ impl Certificate {
 pub const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 /// id-kp-clientAuth.
 pub const CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
+
+/// The purposes as dotted OIDs.
+pub(crate) fn usages(eku: &ExtendedKeyUsage<'_>) -> Vec<String> {
+    let known = [
+        (eku.any, "2.5.29.37.0"),
+        (eku.server_auth, SERVER_AUTH),
+        (eku.client_auth, CLIENT_AUTH),
+        (eku.code_signing, "1.3.6.1.5.5.7.3.3"),
+        (eku.email_protection, "1.3.6.1.5.5.7.3.4"),
+        (eku.time_stamping, "1.3.6.1.5.5.7.3.8"),
+        (eku.ocsp_signing, "1.3.6.1.5.5.7.3.9"),
+    ];
+    let named = known.iter().filter(|(on, _)| *on);
+    let others = eku.other.iter();
+    named
+        .map(|(_, oid)| (*oid).to_owned())
+        .chain(others.map(x509_parser::der_parser::Oid::to_id_string))
+        .collect()
+}
 
 /// A GeneralName as `DNS:…`, `IP:…`, `URI:…`, `email:…`.
 pub(crate) fn alternative_name(name: &GeneralName<'_>) -> String {

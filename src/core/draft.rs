@@ -19,7 +19,7 @@ use rcgen::{
     SigningKey,
 };
 
-use crate::core::cert::{CertError, Certificate};
+use crate::core::cert::{CLIENT_AUTH, CertError, Certificate, SERVER_AUTH};
 use crate::core::key::{KeyAlgorithm, PublicKey};
 use crate::core::subject::Subject;
 use crate::core::time::Validity;
@@ -59,8 +59,23 @@ pub enum Purpose {
     Device,
     /// An endpoint: TLS server.
     Server,
+    /// A peer: TLS client and server.
+    ClientAndServer,
     /// Proves to AWS IoT that the CA's key is at hand; its common name is a registration code.
     Verification,
+}
+
+impl Purpose {
+    /// The purpose whose extendedKeyUsage is these OIDs, in any order; `None` when there is none.
+    pub fn of_usages(usages: &[String]) -> Option<Self> {
+        let has = |usage: &str| usages.iter().any(|one| one == usage);
+        match (has(CLIENT_AUTH), has(SERVER_AUTH), usages.len()) {
+            (true, false, 1) => Some(Self::Device),
+            (false, true, 1) => Some(Self::Server),
+            (true, true, 2) => Some(Self::ClientAndServer),
+            _ => None,
+        }
+    }
 }
 
 /// What a draft needs to know of its issuer.
@@ -234,9 +249,35 @@ fn parameters(spec: &DraftSpec<'_>, serial: [u8; 16]) -> Result<CertificateParam
     p.extended_key_usages = match spec.purpose {
         Purpose::Device => vec![ExtendedKeyUsagePurpose::ClientAuth],
         Purpose::Server => vec![ExtendedKeyUsagePurpose::ServerAuth],
+        Purpose::ClientAndServer => vec![
+            ExtendedKeyUsagePurpose::ClientAuth,
+            ExtendedKeyUsagePurpose::ServerAuth,
+        ],
         _ => Vec::new(),
     };
     Ok(p)
+}
+
+/// Whether `text` can stand among [`DraftSpec::alternative_names`].
+///
+/// # Errors
+/// `draft.alternative-name`.
+pub fn check_alternative_name(text: &str) -> Result<(), DraftError> {
+    alternative_name(text).map(drop)
+}
+
+/// The name as a certificate shows it: `DNS:…`, `IP:…`, `URI:…` or `email:…`.
+///
+/// # Errors
+/// `draft.alternative-name`.
+pub fn shown_alternative_name(text: &str) -> Result<String, DraftError> {
+    Ok(match alternative_name(text)? {
+        SanType::IpAddress(address) => format!("IP:{address}"),
+        SanType::URI(uri) => format!("URI:{uri}"),
+        SanType::Rfc822Name(mail) => format!("email:{mail}"),
+        SanType::DnsName(host) => format!("DNS:{host}"),
+        _ => text.to_owned(),
+    })
 }
 
 fn alternative_name(text: &str) -> Result<SanType, DraftError> {
@@ -254,8 +295,14 @@ fn alternative_name(text: &str) -> Result<SanType, DraftError> {
         "IP" => SanType::IpAddress(value.parse().map_err(|_| wrong())?),
         "URI" => SanType::URI(ia5()?),
         "email" => SanType::Rfc822Name(ia5()?),
-        _ => SanType::DnsName(ia5()?),
+        _ if value.bytes().all(is_host) => SanType::DnsName(ia5()?),
+        _ => return Err(wrong()),
     })
+}
+
+/// What host names hold; `*` for a wildcard, `_` because hosts in private networks have it.
+fn is_host(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"-_.*".contains(&b)
 }
 
 /// A stand-in for the CA's key that keeps what it is asked to sign.
@@ -549,10 +596,7 @@ mod tests {
             assert_eq!(leaf.validity, window());
             assert_eq!(leaf.public_key, device);
             assert_eq!(leaf.is_ca, Some(false));
-            assert_eq!(
-                leaf.extended_key_usage,
-                Some(vec![crate::core::cert::CLIENT_AUTH.to_owned()])
-            );
+            assert_eq!(leaf.extended_key_usage, Some(vec![CLIENT_AUTH.to_owned()]));
             let chain = Chain::new(vec![leaf]).unwrap();
             let at: UtcTime = "2030-01-01".parse().unwrap();
             chain.verify(&[root], at, Usage::Client).unwrap();
@@ -593,6 +637,10 @@ mod tests {
             ("DNS:", false),
             ("IP:pump", false),
             ("DNS:pümpe", false),
+            ("uri:urn:x", false),
+            ("other:x", false),
+            ("DNS:a:b", false),
+            ("*.pump_1.example", true),
         ] {
             assert_eq!(alternative_name(text).is_ok(), ok, "{text}");
         }

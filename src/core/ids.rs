@@ -118,6 +118,21 @@ impl CertificateId {
         &self.0
     }
 
+    /// The 32 bytes of the hash.
+    pub fn bytes(&self) -> [u8; 32] {
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => b - b'0',
+            _ => b - b'a' + 10,
+        };
+        let text = self.0.as_bytes();
+        std::array::from_fn(|n| digit(text[2 * n]) << 4 | digit(text[2 * n + 1]))
+    }
+
+    /// From the 32 bytes of the hash; `None` for another number of bytes.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == 32).then(|| Self(hex(bytes)))
+    }
+
     /// The first 12 characters, for people.
     pub fn short(&self) -> &str {
         &self.0[..12]
@@ -189,6 +204,24 @@ impl Place {
     }
 }
 
+/// Bytes from hexadecimal of either case; `None` for anything else.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    pairs
+        .iter()
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
+        .collect()
+}
+
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -212,6 +245,8 @@ mod tests {
         }
         assert!("a".repeat(37).parse::<TemplateName>().is_err());
         assert!("a.b@c".parse::<PolicyName>().is_ok());
+        let id = CertificateId::of_der(b"x");
+        assert_eq!(CertificateId::from_bytes(&id.bytes()), Some(id));
         assert!(
             "FF".repeat(32)
                 .parse::<CertificateId>()

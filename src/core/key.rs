@@ -3,13 +3,14 @@
 use std::fmt;
 
 use pkcs8::der::{Decode, Encode};
-use pkcs8::pkcs5::{pbes2, scrypt};
+use pkcs8::pkcs5::{self, pbes2};
 use pkcs8::{EncryptedPrivateKeyInfoRef, PrivateKeyInfoRef};
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as ParsedKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 use zeroize::Zeroizing;
 
+use crate::core::der;
 use crate::core::pem;
 use crate::explain::{Explain, Kind};
 
@@ -217,8 +218,9 @@ impl PrivateKey {
         Zeroizing::new(pem::encode("PRIVATE KEY", &self.pkcs8))
     }
 
-    /// One `ENCRYPTED PRIVATE KEY` block: PBES2 with scrypt (N = 2^14, r = 8, p = 1) and
-    /// AES-256-CBC, as OpenSSL reads it: its memory limit of 32 MiB is below what N = 2^15 takes. `salt` and `iv` must be fresh random bytes.
+    /// One `ENCRYPTED PRIVATE KEY` block: PBES2 with PBKDF2-HMAC-SHA-256 and AES-256-CBC, which
+    /// OpenSSL and GnuTLS both read; GnuTLS 3.7 does not read scrypt. `salt` and `iv` must be fresh
+    /// random bytes.
     ///
     /// # Errors
     /// `key.encrypt` when the key is not PKCS#8.
@@ -229,8 +231,7 @@ impl PrivateKey {
         iv: [u8; 16],
     ) -> Result<String, KeyError> {
         let failed = |e: &dyn fmt::Display| KeyError::Encrypt(e.to_string());
-        let cost = scrypt::Params::new(14, 8, 1).map_err(|e| failed(&e))?;
-        let parameters = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &salt, iv)
+        let parameters = pbes2::Parameters::generate_pbkdf2_sha256_aes256cbc(ROUNDS, &salt, iv)
             .map_err(|e| failed(&e))?;
         let info = PrivateKeyInfoRef::from_der(&self.pkcs8).map_err(|e| failed(&e))?;
         let document = info
@@ -242,15 +243,51 @@ impl PrivateKey {
     /// Decrypts PKCS#8 encrypted with PBES2 (PBKDF2 or scrypt; AES).
     ///
     /// # Errors
-    /// `key.passphrase` when the passphrase is wrong, `key.format` when the scheme is not PBES2.
+    /// `key.passphrase` when the passphrase is wrong, `key.scheme` when the scheme is another,
+    /// `key.format` when it asks for too much work or is cut short.
     pub fn decrypt(der: &[u8], passphrase: &[u8]) -> Result<Self, KeyError> {
-        let info = EncryptedPrivateKeyInfoRef::from_der(der)
-            .map_err(|e| KeyError::Format(format!("the encrypted key cannot be read: {e}")))?;
+        let info = EncryptedPrivateKeyInfoRef::from_der(der).map_err(|e| unread(der, e))?;
         bounded(&info)?;
-        let document = info.decrypt(passphrase).map_err(|_| KeyError::Passphrase)?;
+        let document = info.decrypt(passphrase).map_err(|error| match error {
+            pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::NoPbes1CryptSupport) => {
+                KeyError::Scheme(PBES1.into())
+            }
+            pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::UnsupportedAlgorithm { oid }) => {
+                KeyError::Scheme(oid.to_string())
+            }
+            _ => KeyError::Passphrase,
+        })?;
         let clear = Zeroizing::new(document.as_bytes().to_vec());
         PrivateKeyInfoRef::from_der(&clear).map_err(|_| KeyError::Passphrase)?;
         Ok(Self { pkcs8: clear })
+    }
+}
+
+/// Rounds of PBKDF2 for a key of ours, a tenth of a second's worth (OWASP's figure for HMAC-SHA-256).
+const ROUNDS: u32 = 600_000;
+/// What RFC 8018 §6.1 and RFC 7292 appendix C call by other names.
+const PBES1: &str = "PBES1 (DES, triple DES or RC2)";
+
+/// Why an encrypted key cannot be read: it is broken, or encrypted by a scheme we leave alone.
+fn unread(der: &[u8], error: pkcs8::der::Error) -> KeyError {
+    let named = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
+    // pkcs-12PbeIds; pkcs-5 1 to 11 (12 is PBKDF2, 13 is PBES2); des-ede3-cbc.
+    let pkcs12 = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01];
+    let pkcs5 = |n| {
+        [
+            0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, n,
+        ]
+    };
+    let triple_des = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x03, 0x07];
+    if named(&pkcs12) || (1..=11).any(|n| named(&pkcs5(n))) {
+        return KeyError::Scheme(PBES1.into());
+    }
+    if named(&triple_des) {
+        return KeyError::Scheme("triple DES".into());
+    }
+    match error.kind() {
+        pkcs8::der::ErrorKind::OidUnknown { oid } => KeyError::Scheme(oid.to_string()),
+        _ => KeyError::Format(format!("the encrypted key cannot be read: {error}")),
     }
 }
 
@@ -289,11 +326,20 @@ fn bounded(info: &EncryptedPrivateKeyInfoRef<'_>) -> Result<(), KeyError> {
 
 impl KeyFile {
     /// Reads the first private key of a PEM text: `PRIVATE KEY`, `EC PRIVATE KEY`, `RSA PRIVATE
-    /// KEY` or `ENCRYPTED PRIVATE KEY`.
+    /// KEY` or `ENCRYPTED PRIVATE KEY`; or the same four as DER.
     ///
     /// # Errors
-    /// `pem.*`, `key.none`, `key.format`.
+    /// `pem.*`, `key.none`, `key.format`, `key.scheme`.
     pub fn parse(text: &[u8]) -> Result<Self, KeyError> {
+        if text.first() == Some(&0x30) {
+            return Self::from_der(text);
+        }
+        let mark = b"Proc-Type: 4,ENCRYPTED";
+        if text.windows(mark.len()).any(|window| window == mark) {
+            return Err(KeyError::Scheme(
+                "OpenSSL's old format (Proc-Type: 4,ENCRYPTED)".into(),
+            ));
+        }
         for block in pem::parse(text)? {
             let der = Zeroizing::new(block.der);
             match &block.label[..] {
@@ -305,6 +351,26 @@ impl KeyFile {
             }
         }
         Err(KeyError::None)
+    }
+
+    /// Told apart by their parts: RFC 5958 §2 and §3, RFC 5915 §3, RFC 8017 appendix A.1.2.
+    fn from_der(bytes: &[u8]) -> Result<Self, KeyError> {
+        let odd = || KeyError::Format("this is no PKCS#8, SEC1 or PKCS#1 private key".into());
+        let (outer, rest) = der::first(bytes).ok_or_else(odd)?;
+        if !rest.is_empty() {
+            return Err(odd());
+        }
+        let parts = der::children(outer.content).ok_or_else(odd)?;
+        let tags: Vec<u8> = parts.iter().map(|part| part.tag).collect();
+        match tags[..] {
+            [0x30, 0x04] => Ok(Self::Encrypted(bytes.to_vec())),
+            [0x02, 0x30, 0x04, ..] => Ok(Self::Clear(PrivateKey {
+                pkcs8: Zeroizing::new(bytes.to_vec()),
+            })),
+            [0x02, 0x04, ..] => wrap_sec1(bytes).map(Self::Clear),
+            [0x02, 0x02, 0x02, ..] => wrap(&RSA_ALGORITHM, bytes).map(Self::Clear),
+            _ => Err(odd()),
+        }
     }
 }
 
@@ -359,6 +425,9 @@ pub enum KeyError {
     /// Not PEM.
     #[error(transparent)]
     Pem(#[from] pem::PemError),
+    /// Encrypted by a scheme we do not read.
+    #[error("the key is encrypted by {0}, which is not read here")]
+    Scheme(String),
 }
 
 impl Explain for KeyError {
@@ -372,7 +441,15 @@ impl Explain for KeyError {
             Self::None => "key.none",
             Self::Passphrase => "key.passphrase",
             Self::Pem(error) => error.code(),
+            Self::Scheme(_) => "key.scheme",
         }
+    }
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::Scheme(_)).then(|| {
+            "convert it: openssl pkcs8 -topk8 -v2 aes-256-cbc -in KEY.pem -out NEW.pem; for DES, \
+             RC2 or MD5 add -provider legacy -provider default"
+                .into()
+        })
     }
 }
 
@@ -384,13 +461,16 @@ mod tests {
     fn a_key_that_would_take_too_much_to_open_is_refused() {
         let der = tlv_key();
         let key = PrivateKey::from_pkcs8(Zeroizing::new(der));
-        let text = key.to_encrypted_pem(b"secret", [1; 16], [2; 16]).unwrap();
-        let block = pem::parse(text.as_bytes()).unwrap().remove(0);
-        assert!(PrivateKey::decrypt(&block.der, b"secret").is_ok());
+        let cost = pkcs5::scrypt::Params::new(14, 8, 1).unwrap();
+        let scheme = pbes2::Parameters::generate_scrypt_aes256cbc(cost, &[1; 16], [2; 16]).unwrap();
+        let info = PrivateKeyInfoRef::from_der(key.pkcs8()).unwrap();
+        let document = info.encrypt_with_params(scheme, b"secret").unwrap();
+        let der = document.as_bytes();
+        assert!(PrivateKey::decrypt(der, b"secret").is_ok());
         // N = 16384 and r = 8 stand one behind the other.
         let cost = [0x02, 0x02, 0x40, 0x00, 0x02, 0x01, 0x08];
-        let at = block.der.windows(7).position(|w| w == cost).unwrap();
-        let mut hostile = block.der.clone();
+        let at = der.windows(7).position(|w| w == cost).unwrap();
+        let mut hostile = der.to_vec();
         hostile[at + 6] = 0x7f;
         let error = PrivateKey::decrypt(&hostile, b"secret").unwrap_err();
         assert!(error.to_string().contains("266338304 bytes"), "{error}");

@@ -9,13 +9,18 @@ pub mod batch;
 pub mod bundle;
 /// A certificate, parsed once at the door.
 pub mod cert;
+/// What is wrong or doubtful in certificates.
+#[cfg(feature = "operator")]
+pub mod certlint;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
 /// Certificate revocation lists.
 #[cfg(feature = "operator")]
 pub mod crl;
-/// DER, as far as no crate gives us the bytes themselves.
+/// Certification requests.
 #[cfg(feature = "operator")]
+pub mod csr;
+/// DER, as far as no crate gives us the bytes themselves.
 pub mod der;
 /// What differs between two JSON texts.
 #[cfg(feature = "operator")]
@@ -33,6 +38,9 @@ pub mod finding;
 /// Whether a draft will pass its provisioning template.
 #[cfg(feature = "sandbox")]
 pub mod fit;
+/// Certificates that are wrong on purpose.
+#[cfg(feature = "operator")]
+pub mod flaw;
 /// The shapes in which an identity is handed over.
 #[cfg(feature = "operator")]
 pub mod handover;
@@ -51,6 +59,16 @@ pub mod jitp;
 pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
+/// Where a private key lives.
+#[cfg(feature = "operator")]
+pub mod key_uri;
+/// A whole ledger as text.
+pub mod ledger_file;
+/// Where a ledger is.
+pub mod ledger_place;
+/// What a ledger holds, in numbers.
+#[cfg(feature = "operator")]
+pub mod ledger_stats;
 /// From when to when a certificate is valid.
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
@@ -67,6 +85,9 @@ pub mod pem;
 pub mod policy;
 /// The checks before the first connect: facts in, verdict out.
 pub mod preflight;
+/// What a kind of certificate says.
+#[cfg(feature = "operator")]
+pub mod profile;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
@@ -78,9 +99,12 @@ pub mod revocation;
 /// A rotation, step by step.
 #[cfg(feature = "operator")]
 pub mod rotation;
+/// What every rule means.
+#[cfg(feature = "operator")]
+pub mod rules;
 /// Whether a TLS server is the one it should be.
 pub mod server;
-/// Whether a key made the signature on a certificate or CRL.
+/// Whether a key made the signature on a certificate, request or CRL.
 #[cfg(feature = "operator")]
 pub mod signature;
 /// SNTP: asking time servers, and believing only what their answers prove.
@@ -89,6 +113,9 @@ pub mod sntp;
 pub mod status;
 /// Distinguished names.
 pub mod subject;
+/// Findings that somebody has looked at and lets stand, for a while.
+#[cfg(feature = "operator")]
+pub mod suppress;
 /// AWS IoT provisioning templates.
 #[cfg(feature = "sandbox")]
 pub mod template;

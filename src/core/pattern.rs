@@ -28,6 +28,25 @@ pub fn fill<'a>(
     pattern: &str,
     value_of: &dyn Fn(&str) -> Option<&'a str>,
 ) -> Result<Subject, PatternError> {
+    Ok(expand(pattern, value_of, true)?.parse()?)
+}
+
+/// The text with every placeholder replaced by its value as it is: for a name of one kind.
+///
+/// # Errors
+/// `pattern.unknown` when `value_of` does not know a placeholder; `pattern.syntax`.
+pub fn fill_text<'a>(
+    pattern: &str,
+    value_of: &dyn Fn(&str) -> Option<&'a str>,
+) -> Result<String, PatternError> {
+    expand(pattern, value_of, false)
+}
+
+fn expand<'a>(
+    pattern: &str,
+    value_of: &dyn Fn(&str) -> Option<&'a str>,
+    escape: bool,
+) -> Result<String, PatternError> {
     let mut text = String::with_capacity(pattern.len() + 32);
     let mut rest = pattern;
     while let Some((before, after)) = rest.split_once('{') {
@@ -37,7 +56,7 @@ pub fn fill<'a>(
         let value = value_of(name).ok_or_else(|| PatternError::Unknown(name.to_owned()))?;
         text.push_str(before);
         for c in value.chars() {
-            if matches!(c, '\\' | ',' | '/' | '+' | '=') {
+            if escape && matches!(c, '\\' | ',' | '/' | '+' | '=') {
                 text.push('\\');
             }
             text.push(c);
@@ -45,7 +64,7 @@ pub fn fill<'a>(
         rest = after;
     }
     text.push_str(rest);
-    Ok(text.parse()?)
+    Ok(text)
 }
 
 /// A pattern that gives no subject.
@@ -58,7 +77,7 @@ pub enum PatternError {
     #[error(transparent)]
     Subject(#[from] SubjectError),
     /// No value.
-    #[error("the subject names `{{{0}}}`, and there is no such value")]
+    #[error("the pattern names `{{{0}}}`, and there is no such value")]
     Unknown(String),
 }
 

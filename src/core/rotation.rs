@@ -8,6 +8,12 @@
 //! The old certificate stays active and in place until the new one has connected. Order of AWS's
 //! own advice: AWS IoT Device Defender guide, "Device certificate expiring" check, mitigation.
 
+use crate::core::cert::Certificate;
+use crate::core::draft::{self, Purpose};
+use crate::core::key::KeyAlgorithm;
+use crate::core::subject::Subject;
+use crate::explain::{Explain, Kind};
+
 /// What is already done.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -108,9 +114,145 @@ impl Step {
     }
 }
 
+/// What a successor takes over from the certificate it replaces. Its key is new.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Heritage {
+    /// The same subject.
+    pub subject: Subject,
+    /// The same key usage and extended key usage.
+    pub purpose: Purpose,
+    /// The same subjectAltName entries, in order.
+    pub alternative_names: Vec<String>,
+    /// The same curve; P-256 after RSA, which is not made here.
+    pub algorithm: KeyAlgorithm,
+}
+
+impl Heritage {
+    /// Of a device's certificate.
+    ///
+    /// # Errors
+    /// `rotate.usage`, `rotate.names` when a draft cannot say what the old certificate says.
+    pub fn of(old: &Certificate) -> Result<Self, HeritageError> {
+        let unsayable = |name: &&String| draft::check_alternative_name(name).is_err();
+        if let Some(name) = old.alternative_names.iter().find(unsayable) {
+            return Err(HeritageError::Name(name.clone()));
+        }
+        Ok(Self {
+            subject: old.subject.clone(),
+            purpose: purpose_of(old)?,
+            alternative_names: old.alternative_names.clone(),
+            algorithm: match old.key_algorithm() {
+                KeyAlgorithm::EcP384 => KeyAlgorithm::EcP384,
+                _ => KeyAlgorithm::EcP256,
+            },
+        })
+    }
+}
+
+fn purpose_of(old: &Certificate) -> Result<Purpose, HeritageError> {
+    let usages = old.extended_key_usage.as_deref().unwrap_or_default();
+    let purpose = Purpose::of_usages(usages);
+    let purpose = purpose.ok_or_else(|| HeritageError::Usage(usages.join(", ")))?;
+    if old.is_ca == Some(true) {
+        return Err(HeritageError::Ca);
+    }
+    Ok(purpose)
+}
+
+/// A certificate whose like cannot be drafted.
+#[derive(Debug, thiserror::Error)]
+pub enum HeritageError {
+    /// It is a CA's.
+    #[error("the old certificate is a CA's, not a device's")]
+    Ca,
+    /// A kind of alternative name that is not written here.
+    #[error("the old certificate's alternative name `{0}` cannot be given to a new one")]
+    Name(String),
+    /// Neither client nor server nor both.
+    #[error(
+        "the old certificate's extended key usage is `{0}`; only client, server or both can be \
+         given to a new one"
+    )]
+    Usage(String),
+}
+
+impl Explain for HeritageError {
+    fn kind(&self) -> Kind {
+        Kind::Refused
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Ca | Self::Usage(_) => "rotate.usage",
+            Self::Name(_) => "rotate.names",
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        Some(
+            "revoke it, or leave it, and issue a new identity with `nameplate device issue`".into(),
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::draft::{Draft, DraftSpec, IssuerView};
+    use crate::effects::keys::{LocalSigner, RingKeys};
+    use crate::ports::{Keygen, Signer};
+
+    /// Issued for `purpose` with these alternative names.
+    fn leaf(purpose: Purpose, names: &[&str]) -> Certificate {
+        let (key, public) = RingKeys::default().generate(KeyAlgorithm::EcP384).unwrap();
+        let subject: Subject = "CN=pump,O=Pumps".parse().unwrap();
+        let spec = DraftSpec {
+            subject: subject.clone(),
+            serial: [1; 16],
+            validity: crate::core::time::Validity {
+                not_before: "2026-01-01".parse().unwrap(),
+                not_after: "2027-01-01".parse().unwrap(),
+            },
+            public_key: &public,
+            purpose,
+            alternative_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let view = IssuerView::self_signed(&subject, &public).unwrap();
+        let draft = Draft::new(&spec, &view).unwrap();
+        let signature = LocalSigner::new(&key).unwrap().sign(draft.tbs()).unwrap();
+        draft.seal(&signature).unwrap()
+    }
+
+    #[test]
+    fn a_successor_is_for_the_same_things_under_the_same_names() {
+        let names = [
+            "DNS:a.example",
+            "IP:10.0.0.1",
+            "IP:::1",
+            "URI:urn:x",
+            "email:a@b",
+        ];
+        for purpose in [Purpose::Device, Purpose::Server, Purpose::ClientAndServer] {
+            let heritage = Heritage::of(&leaf(purpose, &names)).unwrap();
+            assert_eq!(heritage.purpose, purpose);
+            assert_eq!(heritage.alternative_names, names);
+            assert_eq!(heritage.subject.to_string(), "CN=pump, O=Pumps");
+            assert_eq!(heritage.algorithm, KeyAlgorithm::EcP384);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_said_again_is_refused() {
+        let code = |old: &Certificate| Heritage::of(old).unwrap_err().code();
+        assert_eq!(code(&leaf(Purpose::Verification, &[])), "rotate.usage");
+        let root = Purpose::Root { path_len: None };
+        assert_eq!(code(&leaf(root, &[])), "rotate.usage");
+        let mut odd = leaf(Purpose::Device, &["DNS:a"]);
+        odd.alternative_names.push("other:x".into());
+        assert_eq!(code(&odd), "rotate.names");
+        let mut odd = leaf(Purpose::Device, &[]);
+        let usages = odd.extended_key_usage.as_mut().unwrap();
+        usages.push("1.3.6.1.5.5.7.3.3".into());
+        assert_eq!(code(&odd), "rotate.usage");
+    }
 
     #[test]
     fn every_step_leads_on_and_the_old_one_goes_last() {

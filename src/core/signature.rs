@@ -1,4 +1,4 @@
-//! Whether a key made the signature on a certificate or CRL: the algorithms are those of webpki
+//! Whether a key made the signature on a certificate, request or CRL: the algorithms are those of webpki
 //! over ring (ECDSA P-256 and P-384 with SHA-256 and SHA-384, RSA of 2048 bits and more with PKCS#1
 //! v1.5 or PSS and SHA-2, Ed25519), each matched by its exact `AlgorithmIdentifier`.
 
@@ -52,6 +52,19 @@ pub fn verify(signed: &[u8], spki: &[u8]) -> Result<(), SignatureFault> {
     if named.whole != signed.algorithm.whole {
         return Err(SignatureFault::AlgorithmsDiffer);
     }
+    made_by(&signed, spki)
+}
+
+/// Verifies `signed` (the content of a `CertificationRequest`) with the key in `spki`, which is the
+/// request's own. A request names its algorithm only once.
+///
+/// # Errors
+/// What does not hold.
+pub fn verify_request(signed: &[u8], spki: &[u8]) -> Result<(), SignatureFault> {
+    made_by(&parts(signed).ok_or(SignatureFault::Form)?, spki)
+}
+
+fn made_by(signed: &Signed<'_>, spki: &[u8]) -> Result<(), SignatureFault> {
     let key = children(spki)
         .and_then(|outer| children(outer.first()?.content))
         .ok_or(SignatureFault::Form)?;

@@ -26,6 +26,9 @@ pub mod ledger;
 /// Passphrases from files, descriptors and the terminal.
 #[cfg(feature = "operator")]
 pub mod passphrase;
+/// Keys in PKCS#11 tokens.
+#[cfg(feature = "pkcs11")]
+pub mod pkcs11;
 /// What is known about time at build.
 pub mod release;
 /// Time servers over UDP.

@@ -83,7 +83,11 @@ fn ask(what: &str, wanted: PassphraseUse) -> Result<Zeroizing<Vec<u8>>, Passphra
         source,
     };
     let silence = Silence::begin().map_err(failed)?;
-    let typed = prompt_line(&format!("Passphrase for {what}: ")).map_err(failed)?;
+    let prompt = match wanted {
+        PassphraseUse::Pin => format!("PIN of {what}: "),
+        PassphraseUse::Open | PassphraseUse::Protect => format!("Passphrase for {what}: "),
+    };
+    let typed = prompt_line(&prompt).map_err(failed)?;
     let typed = typed.ok_or(PassphraseError::Interrupted)?;
     if wanted == PassphraseUse::Protect {
         let again = prompt_line("The same again: ").map_err(failed)?;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::core::bundle::Secrecy;
 use crate::core::cert::{CertError, Certificate};
 use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
-use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
+use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey};
+use crate::core::key_uri::{KeyUri, KeyUriError};
 use crate::core::lifetime::{Lifetime, LifetimeError};
 use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
@@ -18,13 +19,27 @@ use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError, Signer};
 
 /// The CA's private key.
 pub const KEY: &str = "key.pem";
+/// Where the CA's private key is, when it is not in this folder: one line, a key URI.
+pub const KEY_URI: &str = "ca.key.uri";
 /// The CA's certificate.
 pub const CERTIFICATE: &str = "cert.pem";
 /// The CA's certificate and those above it, up to the root.
 pub const CHAIN: &str = "chain.pem";
 
+/// The most bytes of a `ca.key.uri`.
+const MAX_KEY_URI: u64 = 4096;
+
 /// Turns a private key into a signer.
 pub type SignerOf<'a> = &'a dyn Fn(&PrivateKey) -> Result<Box<dyn Signer>, KeyError>;
+
+/// A CA key in a token or a key service.
+#[derive(Clone, Copy)]
+pub struct Elsewhere<'a> {
+    /// Where.
+    pub uri: &'a KeyUri,
+    /// Opened.
+    pub signer: &'a dyn Signer,
+}
 
 /// What the flow may use.
 pub struct CaCreate<'a> {
@@ -54,8 +69,10 @@ pub struct Request<'a> {
     pub lifetime: Lifetime,
     /// Its path length.
     pub path_len: Option<u8>,
-    /// P-256 or P-384.
+    /// P-256 or P-384, for a key made here.
     pub algorithm: KeyAlgorithm,
+    /// The key, when it is not made here.
+    pub elsewhere: Option<Elsewhere<'a>>,
     /// Encrypts the key at rest; `None` leaves it in the clear.
     pub passphrase: Option<&'a [u8]>,
     /// The CA above; `None` makes a root.
@@ -83,7 +100,9 @@ impl CaCreate<'_> {
             return Err(CaCreateError::Exists(request.name.to_owned()));
         }
         let certificate_path = request.folder.join(CERTIFICATE);
-        let finished = self.files.exists(&request.folder.join(KEY));
+        let finished = [KEY, KEY_URI]
+            .iter()
+            .any(|name| self.files.exists(&request.folder.join(name)));
         if self.files.exists(&certificate_path) {
             let certificate = self.saved_earlier(request, &certificate_path)?;
             let authority = self.write_down(request, certificate)?;
@@ -103,8 +122,8 @@ impl CaCreate<'_> {
             .map(|ca| ca.window(now))
             .transpose()?;
         let validity = request.lifetime.resolve(now, ca_window.as_ref())?;
-        let (key, public) = self.claim_key(request)?;
-        let (certificate, chain) = self.sign(request, (&key, &public), validity)?;
+        let key = self.claim_key(request)?;
+        let (certificate, chain) = self.sign(request, key.signer(), validity)?;
         self.save(request, &certificate, &chain)?;
         let authority = self.write_down(request, certificate)?;
         Ok(Created {
@@ -156,17 +175,12 @@ impl CaCreate<'_> {
             })?
             .swap_remove(0);
         let foreign = || CaCreateError::Foreign(path.to_owned());
-        let key_path = request.folder.join(KEY);
-        if !self.files.exists(&key_path) {
-            return Err(foreign());
-        }
-        let key = read_key(self.files, &key_path, request.passphrase)?;
-        let public = self.keygen.public_of(&key).map_err(CaCreateError::Key)?;
+        let key = self.held_key(request)?.ok_or_else(foreign)?;
         let issued_by_parent = match &request.parent {
             Some(parent) => certificate.is_signed_by(parent.certificate()?),
             None => certificate.is_self_issued(),
         };
-        let same = public.bits() == certificate.public_key.bits()
+        let same = key.signer().public().bits() == certificate.public_key.bits()
             && certificate.subject == request.subject;
         (same && issued_by_parent)
             .then_some(certificate)
@@ -191,33 +205,58 @@ impl CaCreate<'_> {
         Ok(authority)
     }
 
-    fn claim_key(&self, request: &Request<'_>) -> Result<(PrivateKey, PublicKey), CaCreateError> {
+    /// The key that is in the folder, or that the folder says where it is.
+    fn held_key<'r>(&self, request: &Request<'r>) -> Result<Option<Held<'r>>, CaCreateError> {
         let path = request.folder.join(KEY);
-        if self.files.exists(&path) {
-            let key = read_key(self.files, &path, request.passphrase)?;
-            let public = self.keygen.public_of(&key).map_err(CaCreateError::Key)?;
-            return Ok((key, public));
+        let uri_path = request.folder.join(KEY_URI);
+        match request.elsewhere {
+            None if self.files.exists(&uri_path) => Err(CaCreateError::Foreign(uri_path)),
+            None if !self.files.exists(&path) => Ok(None),
+            None => {
+                let key = read_key(self.files, &path, request.passphrase)?;
+                let signer = (self.signer_of)(&key).map_err(CaCreateError::Key)?;
+                Ok(Some(Held::Here(signer)))
+            }
+            Some(_) if self.files.exists(&path) => Err(CaCreateError::Foreign(path)),
+            Some(_) if !self.files.exists(&uri_path) => Ok(None),
+            Some(elsewhere) if read_key_uri(self.files, &uri_path)? == *elsewhere.uri => {
+                Ok(Some(Held::Elsewhere(elsewhere.signer)))
+            }
+            Some(_) => Err(CaCreateError::Foreign(uri_path)),
         }
-        let (key, public) = self
-            .keygen
-            .generate(request.algorithm)
-            .map_err(CaCreateError::Key)?;
+    }
+
+    fn claim_key<'r>(&self, request: &Request<'r>) -> Result<Held<'r>, CaCreateError> {
+        if let Some(held) = self.held_key(request)? {
+            return Ok(held);
+        }
         self.files
             .create_dir(&request.folder)
             .map_err(CaCreateError::Claim)?;
+        if let Some(elsewhere) = request.elsewhere {
+            save_key_uri(self.files, &request.folder, elsewhere.uri)?;
+            return Ok(Held::Elsewhere(elsewhere.signer));
+        }
+        let (key, _) = self
+            .keygen
+            .generate(request.algorithm)
+            .map_err(CaCreateError::Key)?;
+        let path = request.folder.join(KEY);
         save_key(self.files, self.entropy, (&path, &key), request.passphrase)?;
-        Ok((key, public))
+        let signer = (self.signer_of)(&key).map_err(CaCreateError::Key)?;
+        Ok(Held::Here(signer))
     }
 
     fn sign(
         &self,
         request: &Request<'_>,
-        (key, public): (&PrivateKey, &PublicKey),
+        key: &dyn Signer,
         validity: crate::core::time::Validity,
     ) -> Result<(Certificate, Vec<Certificate>), CaCreateError> {
         let mut serial = [0; 16];
         self.entropy.fill(&mut serial);
         let path_len = request.path_len;
+        let public = key.public();
         let (purpose, view) = match &request.parent {
             None => (
                 Purpose::Root { path_len },
@@ -238,9 +277,7 @@ impl CaCreate<'_> {
         )?;
         let signature = match &request.parent {
             Some(parent) => parent.signer.sign(draft.tbs())?,
-            None => (self.signer_of)(key)
-                .map_err(CaCreateError::Key)?
-                .sign(draft.tbs())?,
+            None => key.sign(draft.tbs())?,
         };
         let certificate = draft.seal(&signature)?;
         let above = request.parent.map_or(&[][..], |parent| parent.chain);
@@ -249,6 +286,50 @@ impl CaCreate<'_> {
             .collect();
         Ok((certificate, chain))
     }
+}
+
+/// A CA's key, ready to sign.
+enum Held<'a> {
+    Here(Box<dyn Signer>),
+    Elsewhere(&'a dyn Signer),
+}
+
+impl Held<'_> {
+    fn signer(&self) -> &dyn Signer {
+        match self {
+            Self::Here(signer) => &**signer,
+            Self::Elsewhere(signer) => *signer,
+        }
+    }
+}
+
+/// Reads a `ca.key.uri`.
+///
+/// # Errors
+/// `file.*`, `key-uri.*`.
+pub fn read_key_uri(files: &dyn Files, path: &Path) -> Result<KeyUri, CaCreateError> {
+    let text = files.read(path, MAX_KEY_URI).map_err(CaCreateError::Read)?;
+    String::from_utf8_lossy(&text)
+        .trim()
+        .parse()
+        .map_err(|source| CaCreateError::KeyUri {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// Writes down where a CA's key is.
+///
+/// # Errors
+/// `file.*`.
+pub fn save_key_uri(files: &dyn Files, folder: &Path, uri: &KeyUri) -> Result<(), CaCreateError> {
+    files
+        .write_new(
+            &folder.join(KEY_URI),
+            format!("{uri}\n").as_bytes(),
+            Secrecy::Public,
+        )
+        .map_err(CaCreateError::Claim)
 }
 
 /// Reads a private key file, with its passphrase if it is encrypted.
@@ -345,6 +426,15 @@ pub enum CaCreateError {
         #[source]
         source: KeyError,
     },
+    /// A file that should say where the key is.
+    #[error("`{path}` does not say where the CA's key is")]
+    KeyUri {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: KeyUriError,
+    },
     /// The record failed.
     #[error("the CA was not written down")]
     Ledger(#[from] LedgerError),
@@ -374,6 +464,7 @@ impl CaCreateError {
             Self::Issuer(e) => e,
             Self::Key(e) => e,
             Self::KeyFile { source, .. } => source,
+            Self::KeyUri { source, .. } => source,
             Self::Ledger(e) => e,
             Self::Lifetime(e) => e,
             Self::Sign(e) => e,

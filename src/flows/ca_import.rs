@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use crate::core::bundle::Secrecy;
 use crate::core::cert::Certificate;
 use crate::core::key::PrivateKey;
+use crate::core::key_uri::KeyUri;
 use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
 use crate::flows::ca_create::{
-    CERTIFICATE, CHAIN, CaCreateError, KEY, SignerOf, read_key, save_key,
+    CERTIFICATE, CHAIN, CaCreateError, Elsewhere, KEY, KEY_URI, SignerOf, read_key, read_key_uri,
+    save_key, save_key_uri,
 };
 use crate::flows::issuer::{Issuer, IssuerError};
 use crate::ports::ledger::Ledger;
-use crate::ports::{Clock, Entropy, Files};
+use crate::ports::{Clock, Entropy, Files, Signer};
 
 /// What the flow may use.
 pub struct CaImport<'a> {
@@ -36,14 +38,38 @@ pub struct Request<'a> {
     pub folder: PathBuf,
     /// Its certificate, PEM or DER; what follows it in the file is its chain.
     pub certificate: PathBuf,
-    /// Its key, PEM.
-    pub key: PathBuf,
+    /// Its key.
+    pub key: KeySource<'a>,
     /// The CAs above it, PEM.
     pub chain: Option<PathBuf>,
     /// Opens the key that is brought.
     pub key_passphrase: Option<&'a [u8]>,
     /// Encrypts the copy; `None` leaves it in the clear.
     pub passphrase: Option<&'a [u8]>,
+}
+
+/// Where the key of a CA from outside is.
+#[derive(Clone)]
+pub enum KeySource<'a> {
+    /// In this file, PEM; it is copied.
+    File(PathBuf),
+    /// In a token or a key service; it stays there.
+    Elsewhere(Elsewhere<'a>),
+}
+
+/// The key, opened.
+enum Brought<'a> {
+    Here(PrivateKey, Box<dyn Signer>),
+    Elsewhere(Elsewhere<'a>),
+}
+
+impl Brought<'_> {
+    fn signer(&self) -> &dyn Signer {
+        match self {
+            Self::Here(_, signer) => &**signer,
+            Self::Elsewhere(elsewhere) => elsewhere.signer,
+        }
+    }
 }
 
 impl CaImport<'_> {
@@ -58,12 +84,11 @@ impl CaImport<'_> {
             return Err(CaCreateError::Exists(request.name.to_owned()));
         }
         let chain = self.chain(request)?;
-        let key = read_key(self.files, &request.key, request.key_passphrase)?;
-        let signer = (self.signer_of)(&key).map_err(CaCreateError::Key)?;
+        let key = self.open(request)?;
         let issuer = Issuer {
             name: request.name,
             chain: &chain,
-            signer: &*signer,
+            signer: key.signer(),
         };
         issuer.view()?;
         let own = issuer.certificate()?;
@@ -84,30 +109,29 @@ impl CaImport<'_> {
         Ok(authority)
     }
 
+    fn open<'r>(&self, request: &Request<'r>) -> Result<Brought<'r>, CaCreateError> {
+        match &request.key {
+            KeySource::Elsewhere(elsewhere) => Ok(Brought::Elsewhere(*elsewhere)),
+            KeySource::File(path) => {
+                let key = read_key(self.files, path, request.key_passphrase)?;
+                let signer = (self.signer_of)(&key).map_err(CaCreateError::Key)?;
+                Ok(Brought::Here(key, signer))
+            }
+        }
+    }
+
     fn save(
         &self,
         request: &Request<'_>,
-        key: &PrivateKey,
+        key: &Brought<'_>,
         chain: &[Certificate],
     ) -> Result<(), CaCreateError> {
         self.files
             .create_dir(&request.folder)
             .map_err(CaCreateError::Claim)?;
-        let key_path = request.folder.join(KEY);
-        if self.files.exists(&key_path) {
-            // Left by a run that was killed: fine if it is the same key, else another's.
-            let left = read_key(self.files, &key_path, request.passphrase)?;
-            let left = (self.signer_of)(&left).map_err(CaCreateError::Key)?;
-            if left.public().bits() != chain[0].public_key.bits() {
-                return Err(CaCreateError::Foreign(key_path));
-            }
-        } else {
-            save_key(
-                self.files,
-                self.entropy,
-                (&key_path, key),
-                request.passphrase,
-            )?;
+        match key {
+            Brought::Here(key, _) => self.save_key(request, key, &chain[0])?,
+            Brought::Elsewhere(elsewhere) => self.save_uri(request, elsewhere.uri)?,
         }
         let text = |all: &[Certificate]| all.iter().map(Certificate::to_pem).collect::<String>();
         for (name, text) in [(CHAIN, text(chain)), (CERTIFICATE, text(&chain[..1]))] {
@@ -116,6 +140,46 @@ impl CaImport<'_> {
                 .map_err(CaCreateError::Save)?;
         }
         Ok(())
+    }
+
+    fn save_key(
+        &self,
+        request: &Request<'_>,
+        key: &PrivateKey,
+        own: &Certificate,
+    ) -> Result<(), CaCreateError> {
+        let uri_path = request.folder.join(KEY_URI);
+        if self.files.exists(&uri_path) {
+            return Err(CaCreateError::Foreign(uri_path));
+        }
+        let path = request.folder.join(KEY);
+        if !self.files.exists(&path) {
+            return save_key(self.files, self.entropy, (&path, key), request.passphrase);
+        }
+        // Left by a run that was killed: fine if it is the same key, else another's.
+        let left = read_key(self.files, &path, request.passphrase)?;
+        let left = (self.signer_of)(&left).map_err(CaCreateError::Key)?;
+        if left.public().bits() == own.public_key.bits() {
+            Ok(())
+        } else {
+            Err(CaCreateError::Foreign(path))
+        }
+    }
+
+    fn save_uri(&self, request: &Request<'_>, uri: &KeyUri) -> Result<(), CaCreateError> {
+        let key_path = request.folder.join(KEY);
+        if self.files.exists(&key_path) {
+            return Err(CaCreateError::Foreign(key_path));
+        }
+        let path = request.folder.join(KEY_URI);
+        if !self.files.exists(&path) {
+            return save_key_uri(self.files, &request.folder, uri);
+        }
+        if read_key_uri(self.files, &path)? == *uri {
+            Ok(())
+        } else {
+            Err(CaCreateError::Foreign(path))
+        }
     }
 
     /// The CA and those above it, in order, each signed by the next.

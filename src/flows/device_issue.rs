@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle::{self, Secrecy};
 use crate::core::cert::Certificate;
-use crate::core::draft::{Draft, DraftError, DraftSpec, Purpose, positive};
+use crate::core::draft::{self, Draft, DraftError, DraftSpec, Purpose, positive};
 use crate::core::fit::{self, FitError};
+use crate::core::flaw::Flaw;
 use crate::core::ids::CertificateId;
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
 use crate::core::lifetime::{Lifetime, LifetimeError};
@@ -14,8 +15,10 @@ use crate::core::pem;
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
 use crate::core::subject::Subject;
 use crate::core::template::Template;
-use crate::core::time::Validity;
+use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Explain, Kind};
+use crate::flows::ca_create::SignerOf;
+use crate::flows::device_flaw;
 use crate::flows::issuer::{Issuer, IssuerError, key_file};
 use crate::ports::ledger::{Claim, Confirmation, Ledger, LedgerError, Run};
 use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError};
@@ -32,6 +35,8 @@ pub struct DeviceIssue<'a> {
     pub keygen: &'a dyn Keygen,
     /// The record.
     pub ledger: &'a dyn Ledger,
+    /// Turns a private key into a signer, for a CA that exists for one flaw.
+    pub signer_of: SignerOf<'a>,
 }
 
 /// What is asked.
@@ -42,8 +47,12 @@ pub struct Request<'a> {
     pub subject: Subject,
     /// Its window.
     pub lifetime: Lifetime,
-    /// P-256 or P-384.
-    pub algorithm: KeyAlgorithm,
+    /// Decides key usage and extended key usage.
+    pub purpose: Purpose,
+    /// subjectAltName entries.
+    pub alternative_names: Vec<String>,
+    /// Whose key it is.
+    pub key: KeySource,
     /// Where the identity goes.
     pub folder: PathBuf,
     /// Who signs.
@@ -52,6 +61,36 @@ pub struct Request<'a> {
     pub template: Option<&'a Template>,
     /// The certificate that this one is to replace: a rotation's successor.
     pub replaces: Option<CertificateId>,
+    /// What is to be wrong on purpose.
+    pub flaw: Option<Flaw>,
+}
+
+/// What the certificate will say, the flaws that lie in plain fields among it.
+struct Said {
+    subject: Subject,
+    alternative_names: Vec<String>,
+    validity: Validity,
+}
+
+/// Where the device's key comes from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// Made here: P-256 or P-384.
+    New(KeyAlgorithm),
+    /// Made elsewhere, and copied into the identity's folder.
+    Given(PrivateKey, PublicKey),
+    /// It stays elsewhere; the folder gets no key.
+    Elsewhere(PublicKey),
+}
+
+impl KeySource {
+    /// The public key, when it is known before the key is made.
+    fn public(&self) -> Option<&PublicKey> {
+        match self {
+            Self::New(_) => None,
+            Self::Given(_, public) | Self::Elsewhere(public) => Some(public),
+        }
+    }
 }
 
 /// What was made.
@@ -71,32 +110,30 @@ impl DeviceIssue<'_> {
     pub fn run(&self, request: &Request<'_>) -> Result<Issued, IssueError> {
         let now = self.clock.now();
         let window = request.issuer.window(now)?;
-        let validity = request.lifetime.resolve(now, Some(&window))?;
         if let Some(template) = request.template {
             fit::fits(template, &request.subject)?;
         }
+        for name in &request.alternative_names {
+            draft::check_alternative_name(name)?;
+        }
+        let said = said(request, (now, window))?;
         let run = self.ledger.begin_run(now)?;
         let kept = self.kept_key(request)?;
-        let algorithm = match &kept {
-            Some((_, public)) => public.algorithm(),
-            None => request.algorithm,
+        let algorithm = match (&kept, &request.key) {
+            (Some(public), _) => public.algorithm(),
+            (None, KeySource::New(algorithm)) => *algorithm,
+            (None, KeySource::Given(_, public) | KeySource::Elsewhere(public)) => {
+                public.algorithm()
+            }
         };
-        let intent = self.intent(request, algorithm, validity)?;
+        let intent = self.intent(request, algorithm, &said)?;
         if let Some(certificate) = self.claim(request, &*run, &intent)? {
             return Ok(Issued {
                 certificate,
                 finished: true,
             });
         }
-        let draft = self.draft(request, (kept, &intent)).inspect_err(|_| {
-            // Nothing was signed, so the device is free again. Should this fail, the next run
-            // finds the leftover of a dead one.
-            let _ = self
-                .ledger
-                .abandon(std::slice::from_ref(&intent.key), self.clock.now());
-        })?;
-        let signature = request.issuer.signer.sign(draft.tbs())?;
-        let certificate = draft.seal(&signature)?;
+        let certificate = self.sealed(request, said, (kept, &intent))?;
         self.save(request, &certificate)?;
         self.confirm(intent.key, &certificate)?;
         Ok(Issued {
@@ -106,7 +143,7 @@ impl DeviceIssue<'_> {
     }
 
     /// Writes the intent down. What a killed run left is settled first: a saved certificate is
-    /// confirmed and returned, an intent without one given up.
+    /// confirmed, and returned if it is what this run is to make; an intent without one given up.
     fn claim(
         &self,
         request: &Request<'_>,
@@ -127,12 +164,17 @@ impl DeviceIssue<'_> {
                 }
                 Some(Claim::Leftover(record)) => {
                     let folder = record.folder.clone().unwrap_or_default();
-                    let leaf = saved(self.files, self.keygen, &folder);
+                    let leaf = self.saved(request, &folder);
                     if let Some(leaf) = leaf.filter(|leaf| belongs(&record, leaf)) {
                         self.confirm(record.key(), &leaf)?;
-                        return Ok(Some(leaf));
+                        let asked = request.key.public();
+                        let ours = asked.is_none_or(|key| key.bits() == leaf.public_key.bits());
+                        if ours && record.flaw == intent.flaw {
+                            return Ok(Some(leaf));
+                        }
+                    } else {
+                        self.ledger.abandon(&[record.key()], self.clock.now())?;
                     }
-                    self.ledger.abandon(&[record.key()], self.clock.now())?;
                 }
                 Some(Claim::Busy) | None => {
                     return Err(IssueError::Ledger(LedgerError::Busy(
@@ -143,31 +185,47 @@ impl DeviceIssue<'_> {
         }
     }
 
-    /// Claims the key's file, and drafts.
-    fn draft(
+    /// Claims the key's file, drafts, signs and seals.
+    fn sealed(
         &self,
         request: &Request<'_>,
-        (kept, intent): (Option<(PrivateKey, PublicKey)>, &Intent),
-    ) -> Result<Draft, IssueError> {
-        let (_, public) = self.claim_key(request, kept)?;
+        said: Said,
+        (kept, intent): (Option<PublicKey>, &Intent),
+    ) -> Result<Certificate, IssueError> {
+        let undo = || {
+            // Nothing was signed, so the device is free again. Should this fail, the next run
+            // finds the leftover of a dead one.
+            let key = std::slice::from_ref(&intent.key);
+            let _ = self.ledger.abandon(key, self.clock.now());
+        };
+        let public = self.claim_key(request, kept).inspect_err(|_| undo())?;
         let mut serial = [0; 16];
         serial.copy_from_slice(&intent.key.serial);
         let spec = DraftSpec {
-            subject: request.subject.clone(),
+            subject: said.subject,
             serial,
-            validity: intent.validity,
+            validity: said.validity,
             public_key: &public,
-            purpose: Purpose::Device,
-            alternative_names: Vec::new(),
+            purpose: request.purpose,
+            alternative_names: said.alternative_names,
         };
-        Ok(Draft::new(&spec, &request.issuer.view()?)?)
+        if let Some(flaw) = request.flaw {
+            return device_flaw::sign(self, flaw, (&spec, &request.issuer));
+        }
+        let view = request.issuer.view();
+        let draft = view
+            .map_err(IssueError::from)
+            .and_then(|view| Ok(Draft::new(&spec, &view)?))
+            .inspect_err(|_| undo())?;
+        let signature = request.issuer.signer.sign(draft.tbs())?;
+        Ok(draft.seal(&signature)?)
     }
 
     fn intent(
         &self,
         request: &Request<'_>,
         algorithm: KeyAlgorithm,
-        validity: Validity,
+        said: &Said,
     ) -> Result<Intent, IssueError> {
         let mut serial = [0; 16];
         self.entropy.fill(&mut serial);
@@ -178,32 +236,47 @@ impl DeviceIssue<'_> {
             },
             device: request.device.clone(),
             purpose: IdentityPurpose::Operational,
-            subject: request.subject.to_string(),
-            validity,
+            subject: said.subject.to_string(),
+            validity: said.validity,
             key_algorithm: algorithm.to_string(),
             folder: Some(request.folder.clone()),
             batch: None,
             replaces: request.replaces.clone(),
-            flaw: None,
+            flaw: request.flaw.map(|flaw| flaw.word().to_owned()),
         })
     }
 
-    /// The key in the folder, when an earlier run left one.
-    fn kept_key(
-        &self,
-        request: &Request<'_>,
-    ) -> Result<Option<(PrivateKey, PublicKey)>, IssueError> {
-        let path = request.folder.join(bundle::KEY);
-        let there = self.files.exists(&path);
-        there.then(|| self.read_key(&path)).transpose()
+    /// What a killed run saved whole: with its key, or for the key that stays elsewhere.
+    fn saved(&self, request: &Request<'_>, folder: &Path) -> Option<Certificate> {
+        match &request.key {
+            KeySource::Elsewhere(public) => certificates(self.files, folder)
+                .filter(|leaf| leaf.public_key.bits() == public.bits()),
+            KeySource::New(_) | KeySource::Given(..) => saved(self.files, self.keygen, folder),
+        }
     }
 
-    /// The key in the folder when an earlier run left one without a certificate, else a new one.
+    /// The key in the folder, when an earlier run left one; it must be the one that is given.
+    fn kept_key(&self, request: &Request<'_>) -> Result<Option<PublicKey>, IssueError> {
+        let path = request.folder.join(bundle::KEY);
+        if !self.files.exists(&path) {
+            return Ok(None);
+        }
+        let foreign = || IssueError::Claim(FileError::Exists(path.clone()));
+        let kept = self.read_key(&path, &request.key)?;
+        match &request.key {
+            KeySource::Elsewhere(_) => Err(foreign()),
+            KeySource::Given(_, public) if public.bits() != kept.bits() => Err(foreign()),
+            KeySource::New(_) | KeySource::Given(..) => Ok(Some(kept)),
+        }
+    }
+
+    /// The key in the folder when an earlier run left one without a certificate; else it is put
+    /// there, made or given, unless it stays elsewhere.
     fn claim_key(
         &self,
         request: &Request<'_>,
-        kept: Option<(PrivateKey, PublicKey)>,
-    ) -> Result<(PrivateKey, PublicKey), IssueError> {
+        kept: Option<PublicKey>,
+    ) -> Result<PublicKey, IssueError> {
         let certificate = request.folder.join(bundle::CERTIFICATE);
         if self.files.exists(&certificate) {
             return Err(IssueError::Claim(FileError::Exists(certificate)));
@@ -211,21 +284,29 @@ impl DeviceIssue<'_> {
         if let Some(kept) = kept {
             return Ok(kept);
         }
-        let path = request.folder.join(bundle::KEY);
-        let (key, public) = self
-            .keygen
-            .generate(request.algorithm)
-            .map_err(IssueError::Key)?;
-        self.files
+        let (key, public) = match &request.key {
+            KeySource::New(algorithm) => {
+                let made = self.keygen.generate(*algorithm);
+                let (key, public) = made.map_err(IssueError::Key)?;
+                (Some(key), public)
+            }
+            KeySource::Given(key, public) => (Some(key.clone()), public.clone()),
+            KeySource::Elsewhere(public) => (None, public.clone()),
+        };
+        let files = self.files;
+        files
             .create_dir(&request.folder)
             .map_err(IssueError::Claim)?;
-        self.files
-            .write_new(&path, &key_file(&key).bytes, Secrecy::Private)
-            .map_err(IssueError::Claim)?;
-        Ok((key, public))
+        if let Some(key) = key {
+            let path = request.folder.join(bundle::KEY);
+            files
+                .write_new(&path, &key_file(&key).bytes, Secrecy::Private)
+                .map_err(IssueError::Claim)?;
+        }
+        Ok(public)
     }
 
-    fn read_key(&self, path: &Path) -> Result<(PrivateKey, PublicKey), IssueError> {
+    fn read_key(&self, path: &Path, given: &KeySource) -> Result<PublicKey, IssueError> {
         let text = self
             .files
             .read(path, pem::MAX_BYTES as u64)
@@ -233,8 +314,11 @@ impl DeviceIssue<'_> {
         let KeyFile::Clear(key) = KeyFile::parse(&text).map_err(IssueError::Key)? else {
             return Err(IssueError::Claim(FileError::Exists(path.to_owned())));
         };
-        let public = self.keygen.public_of(&key).map_err(IssueError::Key)?;
-        Ok((key, public))
+        match given {
+            // A flaw's key may be one that nothing here computes with.
+            KeySource::Given(same, public) if same.pkcs8() == key.pkcs8() => Ok(public.clone()),
+            _ => self.keygen.public_of(&key).map_err(IssueError::Key),
+        }
     }
 
     fn save(&self, request: &Request<'_>, leaf: &Certificate) -> Result<(), IssueError> {
@@ -262,21 +346,50 @@ impl DeviceIssue<'_> {
     }
 }
 
+/// Subject, names and window as they are asked for, or as the flaw has them. What is over already is
+/// refused, unless that is the flaw.
+fn said(request: &Request<'_>, (now, ca): (UtcTime, Validity)) -> Result<Said, IssueError> {
+    let validity = request.lifetime.resolve(now, Some(&ca))?;
+    if validity.not_after < now && request.flaw != Some(Flaw::Expired) {
+        return Err(LifetimeError::Over(validity.not_after).into());
+    }
+    let names = (request.subject.clone(), request.alternative_names.clone());
+    let ((subject, alternative_names), validity) = match request.flaw {
+        None => (names, validity),
+        Some(flaw) => (
+            flaw.names(names.0, names.1),
+            flaw.window(validity, (now, ca)),
+        ),
+    };
+    Ok(Said {
+        subject,
+        alternative_names,
+        validity,
+    })
+}
+
 /// The leaf in a folder whose key is there and belongs to it.
 pub fn saved(files: &dyn Files, keygen: &dyn Keygen, folder: &Path) -> Option<Certificate> {
-    let read = |name| files.read(&folder.join(name), pem::MAX_BYTES as u64).ok();
-    let leaf = Certificate::all_from_pem(&read(bundle::CERTIFICATE)?)
-        .ok()?
-        .into_iter()
-        .next()?;
-    let complete = [bundle::CHAIN, bundle::CA_BUNDLE]
-        .iter()
-        .all(|name| files.exists(&folder.join(name)));
-    let KeyFile::Clear(key) = KeyFile::parse(&read(bundle::KEY)?).ok()? else {
+    let leaf = certificates(files, folder)?;
+    let text = files
+        .read(&folder.join(bundle::KEY), pem::MAX_BYTES as u64)
+        .ok()?;
+    let KeyFile::Clear(key) = KeyFile::parse(&text).ok()? else {
         return None;
     };
     let public = keygen.public_of(&key).ok()?;
-    (complete && public.bits() == leaf.public_key.bits()).then_some(leaf)
+    (public.bits() == leaf.public_key.bits()).then_some(leaf)
+}
+
+/// The leaf in a folder that also holds its chain and its CAs.
+fn certificates(files: &dyn Files, folder: &Path) -> Option<Certificate> {
+    let path = folder.join(bundle::CERTIFICATE);
+    let text = files.read(&path, pem::MAX_BYTES as u64).ok()?;
+    let complete = [bundle::CHAIN, bundle::CA_BUNDLE]
+        .iter()
+        .all(|name| files.exists(&folder.join(name)));
+    let leaf = Certificate::all_from_pem(&text).ok()?.into_iter().next()?;
+    complete.then_some(leaf)
 }
 
 /// Whether `leaf` is the certificate that `record` intended.

@@ -8,15 +8,14 @@ use crate::core::bundle;
 use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::{CertificateId, Place};
-use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::Lifetime;
 use crate::core::pem;
 use crate::core::record::{CertificateRecord, CertificateState, IdentityPurpose, RotationRecord};
-use crate::core::rotation::{Progress, Step};
+use crate::core::rotation::{Heritage, HeritageError, Progress, Step};
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
 use crate::flows::connect::{Connect, ConnectError, Request as ConnectRequest};
-use crate::flows::device_issue::{DeviceIssue, IssueError, Request as IssueRequest};
+use crate::flows::device_issue::{DeviceIssue, IssueError, KeySource, Request as IssueRequest};
 use crate::flows::identity::{self, IdentityError, Paths};
 use crate::flows::issuer::Issuer;
 use crate::ports::cloud::{CertificateRegistration, CloudError, ControlPlane};
@@ -133,10 +132,21 @@ impl DeviceRotate<'_> {
             .ledger()
             .live(&[device], IdentityPurpose::Operational)?
             .pop();
-        let old = live
+        let live = live
             .filter(|record| record.state == CertificateState::Issued)
-            .and_then(|record| record.id)
             .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
+        if let Some(flaw) = &live.flaw {
+            return Err(RotateError::Flawed(device.to_owned(), flaw.clone()));
+        }
+        let keyless = |folder: &PathBuf| !self.issue.files.exists(&folder.join(bundle::KEY));
+        if live.folder.as_ref().is_some_and(keyless) {
+            return Err(RotateError::NoKey(device.to_owned()));
+        }
+        let old = live
+            .id
+            .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
+        // Asked now, before anything is written down.
+        Heritage::of(&self.certificate(Some(&old))?)?;
         let at_target = self.plane.describe_certificate(&old)?;
         match at_target.map(|view| view.status) {
             Some(CertificateStatus::Active) => {}
@@ -191,19 +201,19 @@ impl DeviceRotate<'_> {
         if let Some(id) = successor.and_then(|record| record.id) {
             return Ok(id);
         }
-        let old_certificate = self.certificate(Some(old_id))?;
+        let heritage = Heritage::of(&self.certificate(Some(old_id))?)?;
         let issued = self.issue.run(&IssueRequest {
             device: request.device.clone(),
-            subject: old_certificate.subject.clone(),
+            subject: heritage.subject,
             lifetime: request.lifetime.clone(),
-            algorithm: match old_certificate.key_algorithm() {
-                KeyAlgorithm::EcP384 => KeyAlgorithm::EcP384,
-                _ => KeyAlgorithm::EcP256,
-            },
+            key: KeySource::New(heritage.algorithm),
             folder: self.folders(old, old_id)?.next,
             issuer: request.issuer,
             template: None,
+            purpose: heritage.purpose,
+            alternative_names: heritage.alternative_names,
             replaces: Some(old_id.clone()),
+            flaw: None,
         })?;
         Ok(issued.certificate.id().clone())
     }
@@ -402,12 +412,20 @@ pub enum RotateError {
     /// The target did not do as asked.
     #[error("the rotation stopped; the old certificate still works")]
     Cloud(#[from] CloudError),
+    /// Made wrong on purpose.
+    #[error(
+        "the certificate of device `{0}` is wrong on purpose ({1}) and stays out of any target"
+    )]
+    Flawed(String, String),
     /// A folder could not be moved.
     #[error("the rotation stopped while the folders were swapped; nothing is lost")]
     File(#[from] FileError),
     /// Neither the old nor the new identity stands there.
     #[error("`{}` holds neither the old nor the new certificate", .0.display())]
     Folder(PathBuf),
+    /// The new certificate cannot be what the old one is.
+    #[error("nothing was done; the old certificate still works")]
+    Heritage(#[from] HeritageError),
     /// The new identity's files do not read.
     #[error("the new identity cannot be read back")]
     Identity(#[from] IdentityError),
@@ -423,6 +441,9 @@ pub enum RotateError {
     /// Nothing to rotate.
     #[error("device `{0}` has no live identity in the ledger")]
     NoIdentity(String),
+    /// The key was made on the device, or moved away.
+    #[error("the key of device `{0}` is not in its folder, so no other can take its place here")]
+    NoKey(String),
     /// The rotation's record lacks the new certificate.
     #[error("the rotation's record lacks its new certificate")]
     NoSuccessor,
@@ -453,6 +474,7 @@ impl RotateError {
         match self {
             Self::Cloud(e) => Some(e),
             Self::File(e) => Some(e),
+            Self::Heritage(e) => Some(e),
             Self::Identity(e) => Some(e),
             Self::Issue(e) => Some(e),
             Self::Ledger(e) => Some(e),
@@ -464,13 +486,18 @@ impl RotateError {
 
 impl Explain for RotateError {
     fn kind(&self) -> Kind {
-        self.inner().map_or(Kind::Input, Explain::kind)
+        match self {
+            Self::Flawed(..) => Kind::Refused,
+            other => other.inner().map_or(Kind::Input, Explain::kind),
+        }
     }
     fn code(&self) -> &'static str {
         match self {
+            Self::Flawed(..) => "rotate.flawed",
             Self::Folder(_) => "rotate.folder",
             Self::NoFolder(_) => "rotate.no-folder",
             Self::NoIdentity(_) => "rotate.no-identity",
+            Self::NoKey(_) => "rotate.no-key",
             Self::NoSuccessor => "rotate.no-successor",
             Self::NotActive { .. } => "rotate.not-active",
             Self::UnknownStep(_) => "rotate.step",
@@ -479,6 +506,9 @@ impl Explain for RotateError {
     }
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Flawed(device, _) => Some(format!(
+                "revoke it with `nameplate device revoke {device} --local --yes`, then issue a good one"
+            )),
             Self::NoIdentity(device) => {
                 Some(format!("issue one with `nameplate device issue {device}`"))
             }
@@ -490,6 +520,11 @@ impl Explain for RotateError {
                  it is provisioned; then rotate"
             )),
             Self::NotActive { .. } => Some("only an ACTIVE certificate is rotated".into()),
+            Self::NoKey(_) => Some(
+                "put the folder back; or, when the key is made on the device, revoke this \
+                 identity and sign the device's next request with `nameplate device sign`"
+                    .into(),
+            ),
             Self::UnknownStep(_) => Some("use the nameplate that began it".into()),
             Self::Prove(e) => {
                 let again = "mend the cause, then run the same command: it goes on from here";

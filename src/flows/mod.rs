@@ -26,6 +26,9 @@ pub mod device_batch;
 /// `device export`.
 #[cfg(feature = "operator")]
 pub mod device_export;
+/// Certificates that are wrong on purpose.
+#[cfg(feature = "operator")]
+pub mod device_flaw;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;
@@ -35,6 +38,9 @@ pub mod device_revoke;
 /// Replace a device's identity without a gap.
 #[cfg(feature = "operator")]
 pub mod device_rotate;
+/// Signs the requests of devices that keep their keys.
+#[cfg(feature = "operator")]
+pub mod device_sign;
 /// A device's identity, read from its files.
 pub mod identity;
 /// `init`.
@@ -43,6 +49,12 @@ pub mod init;
 /// A CA that is ready to sign.
 #[cfg(feature = "operator")]
 pub mod issuer;
+/// Certificates made elsewhere, taken into the ledger.
+#[cfg(feature = "operator")]
+pub mod ledger_adopt;
+/// A whole ledger to a file and back.
+#[cfg(feature = "operator")]
+pub mod ledger_transfer;
 /// Which certificates to ask whether they are due.
 pub mod needs_renewal;
 /// Gathers what the checks before the first connect need.

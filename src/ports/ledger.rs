@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use crate::core::ids::CertificateId;
+use crate::core::ledger_file::Entry;
 use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
     LedgerCheck, RotationRecord, SerialKey,
@@ -36,6 +37,8 @@ pub struct Filter {
     pub batch: Option<String>,
     /// Whose last valid second is before this one.
     pub expiring_before: Option<UtcTime>,
+    /// With this deliberate flaw.
+    pub flaw: Option<String>,
     /// At most this many.
     pub limit: Option<u32>,
 }
@@ -90,6 +93,17 @@ pub struct RevokedRow {
     pub revocation: Revocation,
     /// The last second of its validity.
     pub not_after: UtcTime,
+}
+
+/// What comes next into an empty ledger.
+#[derive(Debug)]
+pub enum Feed {
+    /// One thing.
+    Entry(Entry),
+    /// Nothing more; all was well.
+    End,
+    /// Nothing more; take everything back.
+    Stop,
 }
 
 /// Writes down what is issued before and after it happens. Batches are one transaction each.
@@ -173,10 +187,11 @@ pub trait Ledger {
     /// A certificate by its id.
     fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError>;
 
-    /// Certificates, newest first.
+    /// Certificates, newest first; with [`Filter::expiring_before`], the soonest to expire first.
     fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError>;
 
-    /// Certificates, newest first, one after another, until `each` breaks off. Memory stays flat.
+    /// The same one after another, until `each` breaks off, which may use the ledger. Memory stays
+    /// flat. What changes meanwhile is seen as it was or as it is.
     ///
     /// # Errors
     /// `ledger.database`.
@@ -263,6 +278,21 @@ pub trait Ledger {
 
     /// Recomputes the journal's hashes and compares every row with its last event.
     fn verify(&self) -> Result<LedgerCheck, LedgerError>;
+
+    /// Everything in it as of one moment, until `each` breaks off: CAs, certificates, rotations,
+    /// marks, CRLs, events, each kind in its own order. Memory stays flat.
+    ///
+    /// # Errors
+    /// `ledger.database`.
+    fn export(&self, each: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), LedgerError>;
+
+    /// Fills an empty ledger with everything that `feed` brings, in the order of
+    /// [`Ledger::export`], and checks the whole; in one transaction. `None` when the feed broke
+    /// off; then, and when the check finds a flaw, nothing is written.
+    ///
+    /// # Errors
+    /// `ledger.not-empty`, `ledger.database`.
+    fn import(&self, feed: &mut dyn FnMut() -> Feed) -> Result<Option<LedgerCheck>, LedgerError>;
 }
 
 /// The ledger did not do as asked.
@@ -304,6 +334,9 @@ pub enum LedgerError {
     /// Not intended before.
     #[error("the ledger has no open intent for `{0}`")]
     NoIntent(String),
+    /// Only an empty one can be filled.
+    #[error("the ledger `{0}` is not empty")]
+    NotEmpty(PathBuf),
     /// Made by a newer nameplate.
     #[error("the ledger `{path}` has schema version {found}; this nameplate knows {known}")]
     Schema {
@@ -331,7 +364,7 @@ impl Explain for LedgerError {
             | Self::Held(_)
             | Self::HeldRotations(_) => Kind::Unavailable,
             Self::Database { .. } | Self::Schema { .. } | Self::Unknown(_) => Kind::Input,
-            Self::Live { .. } | Self::NameTaken(_) => Kind::Refused,
+            Self::Live { .. } | Self::NameTaken(_) | Self::NotEmpty(_) => Kind::Refused,
             Self::NoIntent(_) | Self::Serial(_) => Kind::Bug,
         }
     }
@@ -343,6 +376,7 @@ impl Explain for LedgerError {
             Self::Live { .. } => "ledger.live",
             Self::NameTaken(_) => "ledger.name-taken",
             Self::NoIntent(_) => "ledger.no-intent",
+            Self::NotEmpty(_) => "ledger.not-empty",
             Self::Schema { .. } => "ledger.schema",
             Self::Serial(_) => "ledger.serial",
             Self::Unknown(_) => "ledger.unknown",
@@ -361,6 +395,9 @@ impl Explain for LedgerError {
                 "see it with `nameplate device show {device}`; \
                  replace it with `nameplate device rotate {device}`"
             )),
+            Self::NotEmpty(_) => Some(
+                "name a ledger that is not there yet, or an empty database, with --ledger".into(),
+            ),
             Self::Schema { .. } => Some("use the newer nameplate that wrote it".into()),
             Self::Unknown(_) => Some("`nameplate device list` shows what is there".into()),
             _ => None,

@@ -22,6 +22,8 @@ pub enum PassphraseSource {
 pub enum PassphraseUse {
     /// To open a key that exists.
     Open,
+    /// The PIN of a token.
+    Pin,
     /// To protect a new one: a person types it twice.
     Protect,
 }

@@ -5,15 +5,15 @@ use crate::project::{Project, quiet};
 #[test]
 fn every_change_behind_its_back_is_found() {
     for (sql, named) in [
+        ("UPDATE entries SET device = 'evil' WHERE nr = 1", "differs"),
         (
-            "UPDATE certificates SET device = 'evil' WHERE row = 1",
-            "differs",
-        ),
-        (
-            "UPDATE certificates SET der = x'00' WHERE row = 1",
+            "UPDATE seals SET der = x'00' WHERE nr = 1",
             "not the one of its id",
         ),
-        ("DELETE FROM certificates WHERE row = 1", "is gone"),
+        (
+            "DELETE FROM seals; DELETE FROM entries WHERE nr = 1",
+            "is gone",
+        ),
         ("UPDATE authorities SET folder = '/tmp'", "differs"),
         (
             "DROP TRIGGER events_are_not_changed; UPDATE events SET body = '{}' WHERE seq = 2",
@@ -70,31 +70,6 @@ fn processes_that_race_leave_one_live_identity() {
 }
 
 #[test]
-fn a_ledger_of_version_1_goes_on_and_still_verifies() {
-    let project = Project::with_ca();
-    project.ok(&["device", "issue", "old"]);
-    // What version 1 left: no columns of version 2, and events about single rows.
-    let database = rusqlite::Connection::open(project.path("ledger.sqlite")).unwrap();
-    database
-        .execute_batch(
-            "DROP TRIGGER events_are_not_changed; DROP TRIGGER events_are_not_removed; \
-             DELETE FROM events WHERE subject LIKE 'run:%' OR kind LIKE 'certificate.%'; \
-             DELETE FROM certificates; DROP INDEX by_expiry; DROP INDEX by_batch; DROP INDEX by_revocation; \
-             ALTER TABLE certificates DROP COLUMN run; ALTER TABLE certificates DROP COLUMN flaw; \
-             ALTER TABLE certificates DROP COLUMN revoked; \
-             ALTER TABLE certificates DROP COLUMN reason; \
-             DROP TABLE runs; DROP TABLE checkpoints; DROP TABLE crls; PRAGMA user_version = 1;",
-        )
-        .unwrap();
-    drop(database);
-    std::fs::remove_dir_all(project.path("devices")).unwrap();
-    project.ok(&["device", "issue", "new"]);
-    let check = project.ok(&["ledger", "verify"]);
-    assert_eq!(check["broken"], serde_json::Value::Null);
-    assert_eq!(check["certificates"], 1);
-}
-
-#[test]
 fn the_list_is_narrowed() {
     let project = Project::with_ca();
     project.ok(&["device", "issue", "soon", "--days", "1"]);
@@ -111,4 +86,89 @@ fn the_list_is_narrowed() {
     assert!(names(&["--batch", "none"]).is_empty());
     let output = project.run(&["device", "list", "--ca", "nobody"]);
     assert_eq!(output.status.code(), Some(3));
+}
+
+#[test]
+fn certificates_are_taken_into_a_fresh_ledger() {
+    let project = Project::with_ca();
+    std::fs::write(project.path("list.csv"), "name\np1\np2\n").unwrap();
+    project.ok(&["device", "batch", "list.csv"]);
+    project.ok(&["device", "issue", "p3"]);
+    // The ledger is lost; keys, certificates and the CA's folder are not.
+    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        let _ = std::fs::remove_file(project.path(name));
+    }
+    std::fs::rename(project.path("ca/factory"), project.path("old-ca")).unwrap();
+    let early = project.run(&["ledger", "import", "--certificates", "devices"]);
+    assert_eq!(early.status.code(), Some(1), "{early:?}");
+    let said = String::from_utf8_lossy(&early.stdout).into_owned();
+    assert!(said.contains("no CA of this ledger signed it"), "{said}");
+    assert!(
+        said.ends_with("0 taken in, 0 known before, 3 left out\n"),
+        "{said}"
+    );
+    let (cert, key) = ("old-ca/cert.pem", "old-ca/key.pem");
+    project.ok(&["ca", "import", "factory", "--cert", cert, "--key", key]);
+    let take = [
+        "ledger",
+        "import",
+        "--certificates",
+        "devices",
+        "--batch",
+        "old",
+    ];
+    let taken = project.ok(&take);
+    assert_eq!(
+        (&taken["adopted"], &taken["left"]),
+        (&3.into(), &0.into()),
+        "{taken}"
+    );
+    let again = project.ok(&take);
+    assert_eq!(
+        (&again["adopted"], &again["known"]),
+        (&0.into(), &3.into()),
+        "{again}"
+    );
+    assert_eq!(project.ok(&["ledger", "verify"])["certificates"], 3);
+    // They are devices like all others: not issued for twice, shown with their folder, revoked.
+    let batch = project.ok(&["device", "batch", "list.csv"]);
+    assert_eq!(batch["issued"], 0, "{batch}");
+    let listed = project.ok(&["device", "list", "--batch", "old"]);
+    assert_eq!(listed["devices"].as_array().unwrap().len(), 3, "{listed}");
+    project.ok(&["device", "export", "p1", "--output", "der"]);
+    project.ok(&["device", "revoke", "p1", "--local", "--yes"]);
+}
+
+#[test]
+fn a_file_that_is_no_whole_ledger_is_refused() {
+    let project = Project::with_ca();
+    project.ok(&["ledger", "export", "whole.ndjson"]);
+    let twice = ["ledger", "export", "whole.ndjson"];
+    assert_eq!(project.fails(&twice), (5, "file.exists".into()));
+    let whole = std::fs::read_to_string(project.path("whole.ndjson")).unwrap();
+    let lines: Vec<&str> = whole.lines().collect();
+    let into = |text: &str| {
+        std::fs::write(project.path("bad.ndjson"), text).unwrap();
+        project.fails(&["ledger", "import", "bad.ndjson", "--ledger", "new.sqlite"])
+    };
+    assert_eq!(into(""), (3, "ledger-file.short".into()));
+    assert_eq!(
+        into(&lines[..2].join("\n")),
+        (3, "ledger-file.short".into())
+    );
+    assert_eq!(
+        into("{\"kind\":\"ledger\"}"),
+        (3, "ledger-file.line".into())
+    );
+    assert_eq!(into("serial,name\n"), (3, "ledger-file.line".into()));
+    let changed = whole.replace("ca/factory", "ca/FACTORY");
+    assert_eq!(into(&changed), (3, "ledger-file.changed".into()));
+    let own = project.fails(&["ledger", "import", "whole.ndjson"]);
+    assert_eq!(own, (5, "ledger.not-empty".into()));
+    let folder = project.fails(&["ledger", "import", "ca"]);
+    assert_eq!(folder, (3, "ledger-file.folder".into()));
+    let missing = project.fails(&["ledger", "import", "nowhere"]);
+    assert_eq!(missing, (3, "file.missing".into()));
+    let both = project.fails(&["ledger", "export"]);
+    assert_eq!(both, (2, "output.shape".into()));
 }

@@ -11,17 +11,27 @@ mod batch;
 mod batch_outputs;
 mod ca;
 mod ca_interop;
+mod cert;
 mod cert_verify;
 mod connect;
 mod corpus;
 mod crl;
 mod device_lab;
 mod docs;
+mod encrypted_keys;
 mod fault_issue;
+mod flaw;
 mod issue;
+#[cfg(feature = "kms")]
+mod kms;
 mod ledger;
+#[cfg(feature = "postgres")]
+mod ledger_both;
 mod needs_renewal;
+#[cfg(feature = "pkcs11")]
+mod pkcs11;
 mod preflight;
+mod profile;
 mod project;
 mod readme;
 mod register;
@@ -29,4 +39,7 @@ mod rotate;
 mod rotate_faults;
 mod sandbox_mqtt;
 mod sandbox_rest;
+#[cfg(feature = "postgres")]
+mod server;
+mod sign;
 mod sweep;

@@ -206,6 +206,34 @@ fn a_rotated_device_connects_with_its_new_identity_only() {
 }
 
 #[test]
+fn a_successor_keeps_purpose_names_and_curve() {
+    let lab = Lab::new();
+    let profile = "subject = 'CN={name},serialNumber={name}'\nkey = 'p384'\npurpose = 'both'\n\
+                   alternative_names = ['DNS:{name}.example', 'URI:urn:{name}']\n";
+    std::fs::write(lab.project.path("both.toml"), profile).unwrap();
+    let args = ["device", "issue", "p1", "--cert-profile", "both.toml"];
+    lab.project
+        .ok(&[&args[..], &["--san", "10.1.2.3"]].concat());
+    assert!(lab.connects("p1", "30s"));
+    let read = || {
+        let text = std::fs::read(lab.project.path("devices/p1/device.crt.pem")).unwrap();
+        Certificate::all_from_pem(&text).unwrap().remove(0)
+    };
+    let old = read();
+    lab.project.ok(&["device", "rotate", "p1"]);
+    let new = read();
+    assert_ne!(old.id(), new.id());
+    assert_eq!(old.extended_key_usage.as_ref().map(Vec::len), Some(2));
+    assert_eq!(old.extended_key_usage, new.extended_key_usage);
+    assert_eq!(old.key_usage, new.key_usage);
+    assert_eq!(old.alternative_names.len(), 3);
+    assert_eq!(old.alternative_names, new.alternative_names);
+    assert_eq!(old.subject_der, new.subject_der);
+    assert_eq!(old.key_algorithm(), new.key_algorithm());
+    assert_ne!(old.public_key, new.public_key);
+}
+
+#[test]
 fn what_nameplate_registered_reads_back_with_the_aws_cli() {
     let lab = Lab::new();
     lab.provisioned("p1");
@@ -271,6 +299,23 @@ fn what_cannot_be_rotated_says_so_and_changes_nothing() {
     let rotate = |name: &str| lab.project.fails(&["device", "rotate", name]);
     assert_eq!(rotate("new"), (3, "rotate.not-active".into()));
     assert_eq!(rotate("nobody"), (3, "rotate.no-identity".into()));
+    let bad = ["device", "issue", "bad", "--flaw", "missing-eku"];
+    lab.project.ok(&bad);
+    assert_eq!(rotate("bad"), (5, "rotate.flawed".into()));
+    let make = [
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ];
+    let files = [
+        "-nodes", "-keyout", "own.key", "-out", "own.csr", "-subj", "/CN=own",
+    ];
+    tool("openssl", &[&make[..], &files].concat(), lab.project.root());
+    lab.project.ok(&["device", "sign", "own.csr"]);
+    assert_eq!(rotate("own"), (3, "rotate.no-key".into()));
     assert!(!lab.project.path("devices/new.next").exists());
     lab.provisioned("p1");
     let old = lab.leaf("p1");

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nameplate::core::bundle::{self, Secrecy};
 use nameplate::core::cert::Certificate;
+use nameplate::core::draft::Purpose;
 use nameplate::core::endpoint::Endpoint;
 use nameplate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
 use nameplate::core::key::{KeyAlgorithm, PrivateKey};
@@ -25,16 +26,16 @@ use nameplate::core::time::{Span, UtcTime};
 use nameplate::effects::entropy::OsEntropy;
 use nameplate::effects::files::Disk;
 use nameplate::effects::keys::{LocalSigner, RingKeys};
-use nameplate::effects::ledger::sqlite::SqliteLedger;
+use nameplate::effects::ledger::{SqlLedger, sqlite};
 use nameplate::effects::swap::FolderSwap;
 use nameplate::flows::ca_create::{self, CaCreate};
-use nameplate::flows::device_issue::{self, DeviceIssue, saved};
+use nameplate::flows::device_issue::{self, DeviceIssue, KeySource, saved};
 use nameplate::flows::device_revoke::DeviceRevoke;
 use nameplate::flows::device_rotate::{DeviceRotate, Request, RotateError, Rotated};
 use nameplate::flows::issuer::Issuer;
 use nameplate::ports::cloud::*;
 use nameplate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
+    Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError, NextCrl, Run,
 };
 use nameplate::ports::{
     Channel, Clock, Dial, DialError, FileError, Files, Received, ServerSeen, Signer, Swap, Target,
@@ -149,7 +150,7 @@ impl Swap for FaultySwap<'_> {
 
 struct FaultyLedger<'a> {
     fuse: &'a Fuse,
-    inner: &'a SqliteLedger,
+    inner: &'a SqlLedger,
 }
 
 impl FaultyLedger<'_> {
@@ -166,7 +167,15 @@ impl Ledger for FaultyLedger<'_> {
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         self.inner.hold()
     }
+    /// A program that another test starts keeps every open file, and its lock, for the moment
+    /// between fork and exec.
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
+        for _ in 0..100 {
+            match self.inner.hold_rotations() {
+                Err(LedgerError::HeldRotations(_)) => std::thread::sleep(Duration::from_millis(10)),
+                held => return held,
+            }
+        }
         self.inner.hold_rotations()
     }
     fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
@@ -277,6 +286,15 @@ impl Ledger for FaultyLedger<'_> {
     }
     fn verify(&self) -> Result<LedgerCheck, LedgerError> {
         self.inner.verify()
+    }
+    fn export(
+        &self,
+        each: &mut dyn FnMut(nameplate::core::ledger_file::Entry) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        self.inner.export(each)
+    }
+    fn import(&self, feed: &mut dyn FnMut() -> Feed) -> Result<Option<LedgerCheck>, LedgerError> {
+        self.guard(|| self.inner.import(feed))
     }
 }
 
@@ -509,7 +527,7 @@ fn lifetime(days: i64) -> Lifetime {
 struct Lab {
     place: tempfile::TempDir,
     clock: Time,
-    ledger: SqliteLedger,
+    ledger: SqlLedger,
     chain: [Certificate; 1],
     signer: LocalSigner,
     plane: Plane,
@@ -521,7 +539,7 @@ impl Lab {
     fn new(folder: &str) -> Self {
         let place = tempfile::tempdir().unwrap();
         let clock = Time::default();
-        let ledger = SqliteLedger::open(&place.path().join("ledger.sqlite")).unwrap();
+        let ledger = sqlite::open(&place.path().join("ledger.sqlite")).unwrap();
         let ca = CaCreate {
             clock: &clock,
             entropy: &OsEntropy::default(),
@@ -537,6 +555,7 @@ impl Lab {
             lifetime: lifetime(1_000),
             path_len: Some(0),
             algorithm: KeyAlgorithm::EcP256,
+            elsewhere: None,
             passphrase: None,
             parent: None,
         })
@@ -567,16 +586,20 @@ impl Lab {
             files: &Disk,
             keygen: &RingKeys::default(),
             ledger: &self.ledger,
+            signer_of: &signer_of,
         };
         let request = device_issue::Request {
             device: "pump".into(),
             subject: "CN=pump".parse().unwrap(),
             lifetime: lifetime(365),
-            algorithm: KeyAlgorithm::EcP384,
+            key: KeySource::New(KeyAlgorithm::EcP384),
             folder: self.path(folder),
             issuer: self.issuer(),
             template: None,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
             replaces: None,
+            flaw: None,
         };
         issue.run(&request).unwrap().certificate.id().clone()
     }
@@ -610,6 +633,7 @@ impl Lab {
                 files: &FaultyFiles(fuse),
                 keygen: &RingKeys::default(),
                 ledger: &ledger,
+                signer_of: &signer_of,
             },
             plane: &self.plane,
             dial: &FaultyDial(&self.plane),

@@ -7,19 +7,22 @@ use super::super::args_issue::{Ask, CaHandle, Curve, LifetimeArgs, PassphraseArg
 use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
+use super::super::wire::keys::OpenedKey;
 use super::view::{CaView, check_name};
-use crate::core::lifetime::OnCaExpiry;
+use crate::core::key_uri::KeyUri;
+use crate::core::lifetime::{Lifetime, OnCaExpiry};
 use crate::core::subject::Subject;
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
-use crate::flows::ca_create::{CaCreate, PASSPHRASE_HINT, Request};
+use crate::flows::ca_create::{CaCreate, CaCreateError, PASSPHRASE_HINT, Request};
 use crate::ports::Clock;
 
 /// Make a root or an intermediate CA
 ///
 /// Writes key.pem (mode 0600, encrypted), cert.pem and chain.pem into ca/NAME. A root is valid for
 /// 3650 days and may have one CA level below it; an intermediate (--parent) for 1825 days, or
-/// until its parent ends, and none.
+/// until its parent ends, and none. With --key the key stays in a PKCS#11 token or in AWS KMS, and
+/// ca.key.uri says where.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// Name in this project; also the folder's name
@@ -38,6 +41,12 @@ pub(in crate::cli) struct Args {
     /// Curve of the new key
     #[arg(long, value_enum, default_value_t = Curve::P256)]
     curve: Curve,
+    /// Use the key in a token or in KMS: pkcs11:token=T;object=LABEL or awskms:alias/NAME
+    #[arg(long, value_name = "URI", conflicts_with = "unencrypted")]
+    key: Option<KeyUri>,
+    /// Make the key that --key names, in the token or in KMS; it never leaves
+    #[arg(long, requires = "key")]
+    generate_key: bool,
     #[command(flatten)]
     passphrase: PassphraseArgs,
     /// A file that holds the parent key's passphrase [default: the same passphrase]
@@ -54,6 +63,8 @@ pub(super) struct Created {
     #[serde(flatten)]
     ca: CaView,
     encrypted: bool,
+    #[serde(skip)]
+    elsewhere: bool,
     finished_earlier_run: bool,
     #[serde(skip)]
     name: String,
@@ -71,15 +82,8 @@ impl Args {
             .parse()?;
         let secret = self.secret(settings)?;
         let parent = self.load_parent(settings, &factory)?;
-        let (span, path_len) = match parent {
-            None => (Span::days(3_650), self.path_len.unwrap_or(1)),
-            Some(_) => (Span::days(1_825), self.path_len.unwrap_or(0)),
-        };
-        let mut lifetime = self.lifetime.lifetime(settings, span)?;
-        if self.lifetime.days.is_none() && self.lifetime.not_after.is_none() {
-            // The default length is a ceiling: the parent's end is as good.
-            lifetime.on_ca_expiry = OnCaExpiry::Clamp;
-        }
+        let (lifetime, path_len) = self.defaults(settings, parent.is_none())?;
+        let key = self.open_key(settings, &factory)?;
         let request = Request {
             name: &self.name,
             folder: settings.ca_dir()?.join(&self.name),
@@ -87,6 +91,7 @@ impl Args {
             lifetime,
             path_len: Some(path_len),
             algorithm: self.curve.into(),
+            elsewhere: key.as_ref().map(OpenedKey::elsewhere),
             passphrase: secret.as_ref().map(|secret| &secret[..]),
             parent: parent.as_ref().map(|ca| ca.issuer()),
         };
@@ -102,9 +107,45 @@ impl Args {
         Ok(Created {
             ca: CaView::new(&created.authority, factory.clock.now()),
             encrypted: secret.is_some(),
+            elsewhere: key.is_some(),
             finished_earlier_run: created.finished,
             name: self.name,
         })
+    }
+
+    /// Lifetime and path length, as asked or usual.
+    fn defaults(&self, settings: &Settings, root: bool) -> Result<(Lifetime, u8), Failure> {
+        let (span, path_len) = if root {
+            (Span::days(3_650), 1)
+        } else {
+            (Span::days(1_825), 0)
+        };
+        let mut lifetime = self.lifetime.lifetime(settings, span)?;
+        if self.lifetime.days.is_none() && self.lifetime.not_after.is_none() {
+            // The default length is a ceiling: the parent's end is as good.
+            lifetime.on_ca_expiry = OnCaExpiry::Clamp;
+        }
+        Ok((lifetime, self.path_len.unwrap_or(path_len)))
+    }
+
+    /// The key in the token or in KMS. A new one is made only for a CA name that is free.
+    fn open_key(
+        &self,
+        settings: &Settings,
+        factory: &Factory,
+    ) -> Result<Option<OpenedKey>, Failure> {
+        let Some(uri) = &self.key else {
+            return Ok(None);
+        };
+        let token = &self.passphrase.token;
+        if !self.generate_key {
+            return token.open(uri, settings).map(Some);
+        }
+        let known = factory.ledger.authorities()?;
+        if known.iter().any(|ca| ca.name == self.name) {
+            return Err(CaCreateError::Exists(self.name.clone()).into());
+        }
+        token.generate(uri, settings, self.curve.into()).map(Some)
     }
 
     fn load_parent(
@@ -119,6 +160,7 @@ impl Args {
             Some(path) => PassphraseArgs {
                 passphrase_file: Some(path.clone()),
                 passphrase_fd: None,
+                token: self.passphrase.token.clone(),
             },
             None => self.passphrase.clone(),
         };
@@ -129,7 +171,7 @@ impl Args {
         &self,
         settings: &Settings,
     ) -> Result<Option<super::super::args_issue::Secret>, Failure> {
-        if self.unencrypted {
+        if self.unencrypted || self.key.is_some() {
             return Ok(None);
         }
         let what = format!("the new CA `{}`", self.name);
@@ -156,7 +198,9 @@ impl fmt::Display for Created {
         } else {
             ""
         };
-        let rest = if self.encrypted {
+        let rest = if self.elsewhere {
+            "not on this disk"
+        } else if self.encrypted {
             "encrypted"
         } else {
             "NOT encrypted at rest"

@@ -1,22 +1,24 @@
 //! `ca import`
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::super::args_issue::{Ask, PassphraseArgs};
+use super::super::args_issue::{Ask, PassphraseArgs, Secret};
 use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
 use super::view::{CaView, KeyAtRest, check_name};
+use crate::core::key_uri::KeyUri;
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::PASSPHRASE_HINT;
-use crate::flows::ca_import::{CaImport, Request};
+use crate::flows::ca_import::{CaImport, KeySource, Request};
 use crate::ports::Clock;
 
 /// Take in a CA that was made elsewhere
 ///
 /// Checks that the key belongs to the certificate and that the certificate may sign others. The
-/// copy of the key is encrypted; an encrypted key may bring a passphrase of its own.
+/// copy of the key is encrypted; an encrypted key may bring a passphrase of its own. A key in a
+/// PKCS#11 token or in AWS KMS stays there, and ca.key.uri says where.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// Name in this project; also the folder's name
@@ -24,9 +26,9 @@ pub(in crate::cli) struct Args {
     /// The CA's certificate, PEM or DER
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
-    /// The CA's private key, PEM
-    #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    /// The CA's private key: a PEM file, pkcs11:token=T;object=LABEL or awskms:alias/NAME
+    #[arg(long, value_name = "FILE|URI")]
+    key: KeyUri,
     /// The CAs above it up to the root, PEM
     #[arg(long, value_name = "FILE")]
     chain: Option<PathBuf>,
@@ -53,31 +55,18 @@ impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Imported, Failure> {
         check_name(&self.name)?;
         let factory = Factory::open(settings)?;
+        let elsewhere = match &self.key {
+            KeyUri::File(_) => None,
+            uri => Some(self.passphrase.token.open(uri, settings)?),
+        };
         let what = format!("CA `{}`", self.name);
         let ask = Ask {
             what: &what,
             new: false,
         };
-        let secret = if self.unencrypted {
-            None
-        } else {
-            self.passphrase.resolve(settings, &ask)?
-        };
-        if secret.is_none() && !self.unencrypted {
-            let message = "the CA's key is to be encrypted, and no passphrase was given";
-            return Err(Failure::new(Kind::Input, "ca.passphrase-missing", message)
-                .hint(format!("{PASSPHRASE_HINT}; or pass --unencrypted")));
-        }
-        let own = self.key_passphrase_file.clone().map(|file| PassphraseArgs {
-            passphrase_file: Some(file),
-            passphrase_fd: None,
-        });
-        let key_secret = match own {
-            Some(args) => args.resolve(settings, &ask)?,
-            None if self.unencrypted && KeyAtRest::of(&self.key) == KeyAtRest::Encrypted => {
-                self.passphrase.resolve(settings, &ask)?
-            }
-            None => secret.clone(),
+        let secrets = match &self.key {
+            KeyUri::File(path) => self.secrets(path, settings, &ask)?,
+            KeyUri::AwsKms(_) | KeyUri::Pkcs11(_) => Secrets::default(),
         };
         let flow = CaImport {
             clock: &factory.clock,
@@ -90,15 +79,53 @@ impl Args {
             name: &self.name,
             folder: settings.ca_dir()?.join(&self.name),
             certificate: self.cert,
-            key: self.key,
+            key: match (&elsewhere, self.key) {
+                (None, KeyUri::File(path)) => KeySource::File(path),
+                (None, uri) => KeySource::File(uri.to_string().into()),
+                (Some(key), _) => KeySource::Elsewhere(key.elsewhere()),
+            },
             chain: self.chain,
-            key_passphrase: key_secret.as_ref().map(|s| &s[..]),
-            passphrase: secret.as_ref().map(|s| &s[..]),
+            key_passphrase: secrets.opens.as_ref().map(|s| &s[..]),
+            passphrase: secrets.protects.as_ref().map(|s| &s[..]),
         })?;
         Ok(Imported {
             ca: CaView::new(&authority, factory.clock.now()),
             name: self.name,
         })
+    }
+}
+
+/// The passphrases of a key file and of its copy.
+#[derive(Default)]
+struct Secrets {
+    opens: Option<Secret>,
+    protects: Option<Secret>,
+}
+
+impl Args {
+    fn secrets(&self, key: &Path, settings: &Settings, ask: &Ask<'_>) -> Result<Secrets, Failure> {
+        let protects = if self.unencrypted {
+            None
+        } else {
+            self.passphrase.resolve(settings, ask)?
+        };
+        if protects.is_none() && !self.unencrypted {
+            let message = "the CA's key is to be encrypted, and no passphrase was given";
+            return Err(Failure::new(Kind::Input, "ca.passphrase-missing", message)
+                .hint(format!("{PASSPHRASE_HINT}; or pass --unencrypted")));
+        }
+        let own = self.key_passphrase_file.clone().map(|file| PassphraseArgs {
+            passphrase_file: Some(file),
+            ..PassphraseArgs::default()
+        });
+        let opens = match own {
+            Some(args) => args.resolve(settings, ask)?,
+            None if self.unencrypted && KeyAtRest::of(key) == KeyAtRest::Encrypted => {
+                self.passphrase.resolve(settings, ask)?
+            }
+            None => protects.clone(),
+        };
+        Ok(Secrets { opens, protects })
     }
 }
 

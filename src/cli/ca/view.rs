@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use super::super::wire::factory::{Factory, shown};
 use crate::core::ids::CertificateId;
 use crate::core::key::{KeyAlgorithm, KeyFile};
+use crate::core::key_uri::KeyUri;
 use crate::core::pem;
 use crate::core::record::{AuthorityRecord, Origin};
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::ca_create::KEY;
+use crate::flows::ca_create::{KEY, KEY_URI, read_key_uri};
 use crate::ports::Files;
 
 /// A CA's name: it becomes a folder.
@@ -33,11 +34,24 @@ pub(super) fn check_name(name: &str) -> Result<(), Failure> {
 pub(super) enum KeyAtRest {
     Encrypted,
     Clear,
+    Elsewhere,
     Missing,
     Unreadable,
 }
 
 impl KeyAtRest {
+    /// Of a CA's folder, with the place of a key that is not in it.
+    fn of_ca(folder: &Path) -> (Self, Option<KeyUri>) {
+        let uri_path = folder.join(KEY_URI);
+        if !Factory::disk().exists(&uri_path) {
+            return (Self::of(&folder.join(KEY)), None);
+        }
+        match read_key_uri(&Factory::disk(), &uri_path) {
+            Ok(uri) => (Self::Elsewhere, Some(uri)),
+            Err(_) => (Self::Unreadable, None),
+        }
+    }
+
     pub(super) fn of(path: &Path) -> Self {
         let disk = Factory::disk();
         if !disk.exists(path) {
@@ -57,6 +71,7 @@ impl fmt::Display for KeyAtRest {
         f.write_str(match self {
             Self::Encrypted => "encrypted",
             Self::Clear => "NOT encrypted",
+            Self::Elsewhere => "not on this disk",
             Self::Missing => "not here",
             Self::Unreadable => "unreadable",
         })
@@ -80,6 +95,8 @@ pub(super) struct CaView {
     origin: Origin,
     folder: PathBuf,
     key_at_rest: KeyAtRest,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_uri: Option<String>,
     certificate_pem: String,
     #[serde(skip)]
     now: UtcTime,
@@ -88,6 +105,7 @@ pub(super) struct CaView {
 impl CaView {
     pub(super) fn new(record: &AuthorityRecord, now: UtcTime) -> Self {
         let certificate = &record.certificate;
+        let (key_at_rest, key_uri) = KeyAtRest::of_ca(&record.folder);
         Self {
             name: record.name.clone(),
             id: certificate.id().clone(),
@@ -102,7 +120,8 @@ impl CaView {
             parent: record.parent.clone(),
             origin: record.origin,
             folder: shown(&record.folder),
-            key_at_rest: KeyAtRest::of(&record.folder.join(KEY)),
+            key_at_rest,
+            key_uri: key_uri.map(|uri| uri.to_string()),
             certificate_pem: certificate.to_pem(),
             now,
         }
@@ -147,6 +166,9 @@ impl fmt::Display for CaView {
         writeln!(f, "valid     {}", window.describe(self.now))?;
         writeln!(f, "below it  {below}")?;
         writeln!(f, "key       {}, {}", self.key, self.key_at_rest)?;
+        if let Some(uri) = &self.key_uri {
+            writeln!(f, "kept at   {uri}")?;
+        }
         writeln!(f, "serial    {}", self.serial)?;
         writeln!(f, "id        {}", self.id)?;
         write!(f, "folder    {} ({})", self.folder.display(), self.origin)

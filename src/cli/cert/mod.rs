@@ -2,6 +2,7 @@
 
 mod gather;
 mod inspect;
+mod lint;
 mod verify;
 
 use std::process::ExitCode;
@@ -13,13 +14,20 @@ use super::settings::Settings;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     Inspect(inspect::Args),
+    Lint(lint::Args),
     Verify(verify::Args),
 }
 
 impl Command {
+    /// Whether its report has findings.
+    pub(super) fn finds(&self) -> bool {
+        matches!(self, Self::Lint(_))
+    }
+
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
             Self::Inspect(args) => output.finish(args.run(settings)),
+            Self::Lint(args) => output.finish(args.run(settings)),
             Self::Verify(args) => output.finish(args.run(settings)),
         }
     }

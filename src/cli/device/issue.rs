@@ -3,44 +3,43 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::super::args_issue::{CaArgs, Curve, LifetimeArgs};
+use super::super::args_issue::{CaArgs, CaHandle};
+use super::super::args_profile::{ProfileArgs, WindowArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
+use super::key::{Holder, KeyArgs};
 use crate::core::bundle;
+use crate::core::flaw::Flaw;
 use crate::core::ids::{CertificateId, ThingName};
-use crate::core::pattern;
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
-use crate::flows::device_issue::{self, Request};
+use crate::flows::device_issue::{self, KeySource, Request};
 use crate::ports::Clock;
 
 /// Make a device's key and a certificate signed by a CA
 ///
 /// Writes the private key (mode 0600), the certificate, its chain and the CA bundle into one
-/// folder. Nothing that exists is overwritten. A killed run is finished by the same command.
+/// folder; with --csr all but the key. Nothing that exists is overwritten. A killed run is finished
+/// by the same command.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// The device's name: its thing name, and its common name unless --subject says otherwise
     name: ThingName,
-    /// Subject; `{name}` stands for the device's name [default: CN={name}]
-    #[arg(
-        long,
-        value_name = "DN",
-        default_value = "CN={name}",
-        hide_default_value = true
-    )]
-    subject: String,
     /// The identity's folder [default: devices/NAME in the project]
     #[arg(long, short, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Curve of the new key
-    #[arg(long, value_enum, default_value_t = Curve::P256)]
-    curve: Curve,
     #[command(flatten)]
-    lifetime: LifetimeArgs,
+    key: KeyArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(flatten)]
+    window: WindowArgs,
+    /// Print shell exports that name the identity to the device's commands
+    #[arg(long)]
+    env: bool,
     #[command(flatten)]
     ca: CaArgs,
     #[command(flatten)]
@@ -57,13 +56,51 @@ pub(super) struct Issued {
     ca: String,
     not_before: UtcTime,
     not_after: UtcTime,
+    key: Origin,
+    /// What a certificate request asked for and did not get.
+    left_out: Vec<String>,
+    /// What is wrong on purpose.
+    flaw: Option<&'static str>,
+    #[serde(skip)]
+    wrong: Option<&'static str>,
     folder: PathBuf,
     files: Vec<PathBuf>,
     checked_against: Option<PathBuf>,
     finished_earlier_run: bool,
     certificate_pem: String,
+    chain_pem: Option<String>,
+    ca_pem: Option<String>,
+    /// The folder by its full path, when shell exports are wanted.
+    #[serde(skip)]
+    exports: Option<PathBuf>,
     #[serde(skip)]
     now: UtcTime,
+}
+
+/// How the identity came by its key.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Origin {
+    Made,
+    Copied,
+    Elsewhere,
+}
+
+impl Origin {
+    fn of(key: &KeySource) -> Self {
+        match key {
+            KeySource::New(_) => Self::Made,
+            KeySource::Given(..) => Self::Copied,
+            KeySource::Elsewhere(_) => Self::Elsewhere,
+        }
+    }
+}
+
+struct Made {
+    issued: device_issue::Issued,
+    flaw: Option<Flaw>,
+    origin: Origin,
+    left_out: Vec<String>,
 }
 
 impl Args {
@@ -73,23 +110,39 @@ impl Args {
         if chosen.is_none() {
             report::note("note: no template is named, so the draft is not checked against one");
         }
-        let subject = pattern::fill(&self.subject, &|key| {
-            (key == "name").then(|| self.name.as_str())
-        })?;
+        let profile = self.profile.load(settings)?;
+        let names = self.profile.names(&profile, self.name.as_str())?;
         let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
+        let Holder { key, settled, flaw } = self.key.holder(names, &profile, &factory)?;
+        let origin = Origin::of(&key);
         let request = Request {
             device: self.name.to_string(),
-            subject,
-            lifetime: self.lifetime.for_device(settings)?,
-            algorithm: self.curve.into(),
+            subject: settled.subject,
+            purpose: settled.purpose,
+            alternative_names: settled.alternative_names,
+            lifetime: self.window.lifetime(settings, &profile)?,
+            key,
             folder: folder.clone(),
             issuer: ca.issuer(),
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
+            flaw,
         };
         let issued = factory.issue().run(&request)?;
-        Ok(self.report(&factory, (&ca.name, &folder), (issued, chosen)))
+        let made = Made {
+            issued,
+            origin,
+            left_out: settled.left_out,
+            flaw,
+        };
+        if let Some(flaw) = flaw {
+            report::note(format_args!(
+                "warning: this identity is FLAWED on purpose: {}",
+                flaw.what()
+            ));
+        }
+        Ok(self.report(&factory, (&ca, &folder), (made, chosen)))
     }
 
     fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
@@ -105,28 +158,39 @@ impl Args {
     fn report(
         self,
         factory: &Factory,
-        (ca, folder): (&str, &Path),
-        (issued, chosen): (device_issue::Issued, Option<Chosen>),
+        (ca, folder): (&CaHandle, &Path),
+        (made, chosen): (Made, Option<Chosen>),
     ) -> Issued {
-        let leaf = &issued.certificate;
-        let names = [
-            bundle::KEY,
-            bundle::CERTIFICATE,
-            bundle::CHAIN,
-            bundle::CA_BUNDLE,
-        ];
+        let leaf = &made.issued.certificate;
+        let public = ca.issuer().text().public_files(leaf);
+        let pem = |name| {
+            let file = public.iter().find(|file| file.name == name);
+            file.map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
+        };
+        let with_key = Some(bundle::KEY).filter(|_| made.origin != Origin::Elsewhere);
+        let names =
+            with_key
+                .into_iter()
+                .chain([bundle::CERTIFICATE, bundle::CHAIN, bundle::CA_BUNDLE]);
         Issued {
             id: leaf.id().clone(),
             serial: leaf.serial_hex(),
             subject: leaf.subject.clone(),
-            ca: ca.to_owned(),
+            ca: ca.name.clone(),
             not_before: leaf.validity.not_before,
             not_after: leaf.validity.not_after,
-            files: names.iter().map(|name| shown(&folder.join(name))).collect(),
+            files: names.map(|name| shown(&folder.join(name))).collect(),
             folder: shown(folder),
             checked_against: chosen.map(|chosen| shown(&chosen.path)),
-            finished_earlier_run: issued.finished,
+            finished_earlier_run: made.issued.finished,
+            key: made.origin,
+            left_out: made.left_out,
+            flaw: made.flaw.map(Flaw::word),
+            wrong: made.flaw.map(Flaw::what),
             certificate_pem: leaf.to_pem(),
+            chain_pem: pem(bundle::CHAIN),
+            ca_pem: pem(bundle::CA_BUNDLE),
+            exports: self.env.then(|| folder.to_owned()),
             now: factory.clock.now(),
             device: self.name,
         }
@@ -135,8 +199,25 @@ impl Args {
 
 impl Report for Issued {}
 
+/// POSIX shell; full paths, so that they hold in any folder.
+fn exports(f: &mut fmt::Formatter<'_>, folder: &Path) -> fmt::Result {
+    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
+    writeln!(f, "export NAMEPLATE_IDENTITY={}", quoted(folder))?;
+    for (variable, name) in [
+        ("NAMEPLATE_CERT", bundle::CERTIFICATE),
+        ("NAMEPLATE_KEY", bundle::KEY),
+        ("NAMEPLATE_CHAIN", bundle::CHAIN),
+    ] {
+        writeln!(f, "export {variable}={}", quoted(&folder.join(name)))?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(folder) = &self.exports {
+            return exports(f, folder);
+        }
         let verb = if self.finished_earlier_run {
             "finished what an earlier run began:"
         } else {
@@ -147,6 +228,9 @@ impl fmt::Display for Issued {
             not_after: self.not_after,
         };
         writeln!(f, "{verb} {}", self.device)?;
+        if let (Some(flaw), Some(wrong)) = (self.flaw, self.wrong) {
+            writeln!(f, "  FLAW     {flaw}: {wrong}")?;
+        }
         writeln!(f, "  subject  {}", self.subject)?;
         writeln!(f, "  valid    {}", window.describe(self.now))?;
         writeln!(f, "  serial   {}", self.serial)?;
@@ -154,6 +238,12 @@ impl fmt::Display for Issued {
         writeln!(f, "  CA       {}", self.ca)?;
         if let Some(path) = &self.checked_against {
             writeln!(f, "  passes   {}", path.display())?;
+        }
+        if self.key == Origin::Elsewhere {
+            writeln!(f, "  key      stays where it is")?;
+        }
+        for what in &self.left_out {
+            writeln!(f, "  left out {what}, which the request asked for")?;
         }
         self.files
             .iter()

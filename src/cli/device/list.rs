@@ -33,6 +33,9 @@ pub(in crate::cli) struct Args {
     /// Only those whose validity ends before this time: RFC 3339, a date, or relative as +90d
     #[arg(long, value_name = "TIME")]
     expiring_before: Option<String>,
+    /// Only those made with this deliberate flaw
+    #[arg(long, value_name = "FLAW")]
+    flaw: Option<String>,
     /// At most this many
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -77,6 +80,7 @@ impl Args {
             issuer,
             batch: self.batch,
             expiring_before,
+            flaw: self.flaw,
             limit: self.limit,
         };
         let all = factory.ledger.certificates(&filter)?;

@@ -9,6 +9,8 @@ mod handover;
 #[cfg(feature = "operator")]
 mod issue;
 #[cfg(feature = "operator")]
+mod key;
+#[cfg(feature = "operator")]
 mod list;
 #[cfg(feature = "operator")]
 mod names;
@@ -24,6 +26,8 @@ mod revoke;
 mod rotate;
 #[cfg(feature = "operator")]
 mod show;
+#[cfg(feature = "operator")]
+mod sign;
 #[cfg(feature = "operator")]
 mod view;
 
@@ -50,6 +54,8 @@ pub(super) enum Command {
     Rotate(rotate::Args),
     #[cfg(feature = "operator")]
     Show(show::Args),
+    #[cfg(feature = "operator")]
+    Sign(sign::Args),
 }
 
 impl Command {
@@ -70,6 +76,8 @@ impl Command {
             Self::Rotate(args) => output.finish(args.run(settings)),
             #[cfg(feature = "operator")]
             Self::Show(args) => output.finish(args.run(settings)),
+            #[cfg(feature = "operator")]
+            Self::Sign(args) => output.finish(args.run(settings)),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::KindArg;
-use crate::cli::report::{Report, count};
+use crate::cli::report::{Linting, Report, count};
 use crate::cli::settings::Settings;
-use crate::core::finding::{Finding, Severity};
+use crate::core::finding::{Checked, Finding, Placed, Severity};
 use crate::core::template::{Template, TemplateKind};
 use crate::explain::Failure;
 use crate::flows::template_register::{kind_of, lint};
@@ -32,6 +32,8 @@ pub(in crate::cli) struct Linted {
     kind: Option<TemplateKind>,
     errors: usize,
     findings: Vec<Finding>,
+    #[serde(skip)]
+    checked: [Checked; 1],
 }
 
 impl Args {
@@ -41,7 +43,12 @@ impl Args {
         let kind = self.kind.map(TemplateKind::from).or_else(by_parameters);
         let findings = lint(&body, kind);
         let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+        let checked = Checked {
+            artifact: self.file.display().to_string(),
+            findings: findings.iter().cloned().map(Placed::from).collect(),
+        };
         Ok(Linted {
+            checked: [checked],
             file: self.file,
             kind,
             errors: findings.iter().filter(is_error).count(),
@@ -53,6 +60,13 @@ impl Args {
 impl Report for Linted {
     fn exit_code(&self) -> u8 {
         u8::from(self.errors > 0)
+    }
+
+    fn linting(&self) -> Option<Linting<'_>> {
+        Some(Linting {
+            files: &self.checked,
+            fail_on: Severity::Error,
+        })
     }
 }
 

@@ -28,6 +28,11 @@ pub(super) enum Command {
 }
 
 impl Command {
+    /// Whether its report has findings.
+    pub(super) fn finds(&self) -> bool {
+        matches!(self, Self::Lint(_))
+    }
+
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
             Self::Lint(args) => output.finish(args.run(settings)),

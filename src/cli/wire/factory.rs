@@ -4,16 +4,21 @@ use std::path::{Path, PathBuf};
 
 use super::super::settings::Settings;
 use crate::core::key::{KeyError, PrivateKey};
+use crate::core::ledger_place::LedgerPlace;
 use crate::effects::clock::SystemClock;
 use crate::effects::entropy::OsEntropy;
 use crate::effects::files::Disk;
 use crate::effects::folders::BulkDisk;
 use crate::effects::keys::{LocalSigner, RingKeys};
-use crate::effects::ledger::sqlite::SqliteLedger;
+#[cfg(feature = "postgres")]
+use crate::effects::ledger::postgres;
+use crate::effects::ledger::sqlite;
 use crate::effects::passphrase::UserPassphrases;
 use crate::effects::streams::DiskStreams;
 use crate::effects::swap::FolderSwap;
 use crate::explain::Failure;
+#[cfg(not(feature = "postgres"))]
+use crate::explain::Kind;
 use crate::flows::device_batch::DeviceBatch;
 use crate::flows::device_issue::DeviceIssue;
 use crate::ports::ledger::Ledger;
@@ -34,7 +39,7 @@ pub(in crate::cli) struct Factory {
 impl Factory {
     /// Over the project's ledger.
     pub(in crate::cli) fn open(settings: &Settings) -> Result<Self, Failure> {
-        Self::over(&settings.ledger_path()?)
+        Self::over(&settings.ledger()?)
     }
 
     /// The disk alone, for what needs no project yet.
@@ -42,18 +47,36 @@ impl Factory {
         Disk
     }
 
-    /// Over this ledger file.
-    pub(in crate::cli) fn over(ledger: &Path) -> Result<Self, Failure> {
+    /// Over this ledger.
+    pub(in crate::cli) fn over(ledger: &LedgerPlace) -> Result<Self, Failure> {
         Ok(Self {
             clock: SystemClock,
             entropy: OsEntropy::default(),
             files: Disk,
             folders: BulkDisk,
             keygen: RingKeys::default(),
-            ledger: Box::new(SqliteLedger::open(ledger)?),
+            ledger: open_ledger(ledger)?,
             streams: DiskStreams,
             swap: FolderSwap,
         })
+    }
+}
+
+fn open_ledger(place: &LedgerPlace) -> Result<Box<dyn Ledger + Send + Sync>, Failure> {
+    match place {
+        LedgerPlace::File(path) => Ok(Box::new(sqlite::open(path)?)),
+        #[cfg(feature = "postgres")]
+        LedgerPlace::Server(access) => Ok(Box::new(postgres::open(access)?)),
+        #[cfg(not(feature = "postgres"))]
+        LedgerPlace::Server(access) => Err(Failure::new(
+            Kind::Input,
+            "ledger.no-postgres",
+            format!(
+                "`{}` is a PostgreSQL server, and this nameplate was built without it",
+                access.url
+            ),
+        )
+        .hint("build it with `--features postgres`, or name a file")),
     }
 }
 
@@ -71,6 +94,7 @@ impl Factory {
             files: &self.files,
             keygen: &self.keygen,
             ledger: &*self.ledger,
+            signer_of: &signer_of,
         }
     }
 

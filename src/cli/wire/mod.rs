@@ -3,6 +3,9 @@
 /// What issuing acts through.
 #[cfg(feature = "operator")]
 pub(super) mod factory;
+/// Keys in tokens and in KMS.
+#[cfg(feature = "operator")]
+pub(super) mod keys;
 /// A sandbox on this machine.
 #[cfg(feature = "sandbox")]
 pub(super) mod sandbox;

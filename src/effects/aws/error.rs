@@ -68,7 +68,7 @@ fn kind_of(name: &str, status: u16) -> CloudErrorKind {
         | "Throttling"
         | "TooManyRequestsException"
         | "RequestLimitExceeded" => K::Throttled,
-        "ResourceNotFoundException" => K::NotFound,
+        "ResourceNotFoundException" | "NotFoundException" => K::NotFound,
         "ResourceAlreadyExistsException" => K::Exists,
         "LimitExceededException"
         | "VersionsLimitExceededException"
@@ -78,7 +78,9 @@ fn kind_of(name: &str, status: u16) -> CloudErrorKind {
         | "DeleteConflictException"
         | "VersionConflictException"
         | "ConflictingResourceUpdateException"
-        | "ConflictException" => K::Conflict,
+        | "ConflictException"
+        | "DisabledException"
+        | "KMSInvalidStateException" => K::Conflict,
         "UnauthorizedException"
         | "AccessDeniedException"
         | "AccessDenied"

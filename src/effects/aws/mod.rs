@@ -5,6 +5,9 @@
 mod convert;
 /// From the SDK's errors to ours.
 mod error;
+/// Keys in AWS KMS.
+#[cfg(feature = "kms")]
+pub mod kms;
 /// The port, operation by operation.
 mod plane;
 
@@ -12,9 +15,9 @@ use std::cell::OnceCell;
 use std::future::Future;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_sdk_iot::Client;
 use aws_sdk_iot::config::http::HttpResponse;
@@ -96,21 +99,7 @@ impl AwsControlPlane {
     /// `aws.runtime`, `aws.region` when nobody names a Region.
     pub fn aws(access: &AwsAccess) -> Result<Self, AwsError> {
         let runtime = runtime()?;
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http_client())
-            .retry_config(
-                RetryConfig::standard()
-                    .with_max_attempts(ATTEMPTS)
-                    .with_max_backoff(MAX_BACKOFF),
-            )
-            .timeout_config(timeouts());
-        if let Some(region) = &access.region {
-            loader = loader.region(aws_config::Region::new(region.clone()));
-        }
-        if let Some(profile) = &access.profile {
-            loader = loader.profile_name(profile);
-        }
-        let shared = runtime.block_on(loader.load());
+        let shared = runtime.block_on(shared(access));
         let region: Region = shared
             .region()
             .and_then(|region| region.as_ref().parse().ok())
@@ -187,6 +176,25 @@ impl AwsControlPlane {
             .ok_or_else(|| self.strange(operation, "account"))?;
         Ok(self.account.get_or_init(|| account).clone())
     }
+}
+
+/// The SDK's usual configuration, with what the user said put before it.
+async fn shared(access: &AwsAccess) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(ATTEMPTS)
+                .with_max_backoff(MAX_BACKOFF),
+        )
+        .timeout_config(timeouts());
+    if let Some(region) = &access.region {
+        loader = loader.region(aws_config::Region::new(region.clone()));
+    }
+    if let Some(profile) = &access.profile {
+        loader = loader.profile_name(profile);
+    }
+    loader.load().await
 }
 
 fn runtime() -> Result<Runtime, AwsError> {

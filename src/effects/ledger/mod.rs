@@ -1,9 +1,20 @@
 //! The ledger's databases.
 
+/// PostgreSQL: a server for several stations.
+#[cfg(feature = "postgres")]
+pub mod postgres;
 /// SQLite: one file.
 pub mod sqlite;
 
-mod inner;
+/// The ledger's promises, over either.
+mod book;
+#[cfg(feature = "postgres")]
+mod connect;
+mod journal;
 mod rows;
 mod runs;
+mod sql;
+mod transfer;
 mod verify;
+
+pub use book::SqlLedger;

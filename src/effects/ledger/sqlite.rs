@@ -3,91 +3,277 @@
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
-use super::inner::{Inner, is_passing};
-use super::{rows, runs, verify};
+use super::book::SqlLedger;
+use super::sql::{Database, Fault, Hold, Mode, Row, Value, Visit};
+use super::{rows, runs};
 use crate::core::ids::CertificateId;
-use crate::core::record::{
-    AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
-    LedgerCheck, RotationRecord, SerialKey,
-};
-use crate::core::revocation::{Revocation, RevocationReason};
+use crate::core::record::{CertificateRecord, CertificateState};
 use crate::core::time::UtcTime;
-use crate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, Filter, Ledger, LedgerError, NextCrl, Run,
-};
+use crate::ports::ledger::{Confirmation, LedgerError, Run};
 
-/// An open ledger. Threads take turns at it.
-pub struct SqliteLedger {
-    path: PathBuf,
-    inner: Mutex<Inner>,
+/// The schema version this program writes.
+const VERSION: i64 = 3;
+/// What leads from each version to the next.
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+];
+/// Pages kept in memory: the random ends of the indexes spill into the log below this.
+const CACHE_KIB: i64 = 16 * 1024;
+/// How long to wait for another process's transaction.
+const BUSY: Duration = Duration::from_secs(30);
+
+/// Opens the ledger in the file `path`, creating it (mode 0600) when it is not there.
+///
+/// # Errors
+/// `ledger.database`, `ledger.schema`.
+pub fn open(path: &Path) -> Result<SqlLedger, LedgerError> {
+    let failed = |fault: Fault| fault.at(path);
+    if !path.exists() {
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| failed(io_fault(&e)))?;
+    }
+    let connection = Connection::open(path).map_err(|e| failed(e.into()))?;
+    let mut database = Sqlite {
+        connection,
+        path: path.to_owned(),
+        claimed: HashMap::new(),
+    };
+    database.settings().map_err(failed)?;
+    database.migrate()?;
+    Ok(SqlLedger::over(path, Box::new(database)))
 }
 
-impl SqliteLedger {
-    /// Opens the ledger, creating it (mode 0600) when it is not there.
-    ///
-    /// # Errors
-    /// `ledger.database`, `ledger.schema`.
-    pub fn open(path: &Path) -> Result<Self, LedgerError> {
-        let failed = |why: &dyn std::fmt::Display, retry| LedgerError::Database {
-            path: path.to_owned(),
-            why: why.to_string(),
-            retry,
-        };
-        if !path.exists() {
-            File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)
-                .map_err(|e| failed(&e, e.kind() == std::io::ErrorKind::StorageFull))?;
+/// An open file.
+struct Sqlite {
+    connection: Connection,
+    path: PathBuf,
+    /// What this process claimed and did not seal yet, by issuer's number and serial number: its
+    /// row's number and what the row holds, so that it is not searched for and read again.
+    claimed: HashMap<(i64, Vec<u8>), (i64, CertificateRecord)>,
+}
+
+impl Sqlite {
+    fn settings(&self) -> Result<(), Fault> {
+        self.connection.busy_timeout(BUSY)?;
+        for (name, value) in [("journal_mode", "WAL"), ("synchronous", "FULL")] {
+            self.connection.pragma_update(None, name, value)?;
         }
-        let connection = Connection::open(path).map_err(|e| failed(&e, is_passing(&e)))?;
-        let inner = Inner::new(connection, path);
-        inner.prepare()?;
-        Ok(Self {
-            path: path.to_owned(),
-            inner: Mutex::new(inner),
-        })
+        self.connection
+            .pragma_update(None, "cache_size", -CACHE_KIB)?;
+        self.connection.set_prepared_statement_cache_capacity(64);
+        Ok(())
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        // What is written is a transaction, so a thread that died left nothing half done.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn migrate(&mut self) -> Result<(), LedgerError> {
+        let place = self.path.clone();
+        self.begin(Mode::Write).map_err(|fault| fault.at(&place))?;
+        let done = self.steps();
+        if done.is_err() {
+            self.rollback();
+        }
+        done
     }
 
-    /// Runs `work` in one transaction on top of the journal's present head.
-    fn write<T>(
-        &self,
-        work: impl FnOnce(&Inner) -> Result<T, LedgerError>,
-    ) -> Result<T, LedgerError> {
-        let inner = self.inner();
-        let transaction = inner.begin()?;
-        inner.look_up_head()?;
-        let outcome = work(&inner)?;
-        transaction.commit().map_err(|e| inner.failed(e))?;
-        Ok(outcome)
+    fn steps(&mut self) -> Result<(), LedgerError> {
+        let failed = |fault: rusqlite::Error| Fault::from(fault).at(&self.path);
+        let version: i64 = self
+            .connection
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .map_err(failed)?;
+        if version > VERSION {
+            return Err(LedgerError::Schema {
+                path: self.path.clone(),
+                found: version,
+                known: VERSION,
+            });
+        }
+        let known = usize::try_from(version).unwrap_or_default();
+        for step in MIGRATIONS.iter().skip(known) {
+            self.connection.execute_batch(step).map_err(failed)?;
+        }
+        if version < VERSION {
+            self.connection
+                .pragma_update(None, "user_version", VERSION)
+                .map_err(failed)?;
+        }
+        self.connection.execute_batch("COMMIT").map_err(failed)
+    }
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self {
+            why: error.to_string(),
+            retry: matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::DiskFull
+                        | ErrorCode::SystemIoFailure
+                )
+            ),
+        }
+    }
+}
+
+fn io_fault(error: &std::io::Error) -> Fault {
+    Fault {
+        why: error.to_string(),
+        retry: error.kind() == std::io::ErrorKind::StorageFull,
+    }
+}
+
+impl rusqlite::ToSql for Value<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Blob(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl Row for rusqlite::Row<'_> {
+    fn int(&self, at: usize) -> Result<Option<i64>, Fault> {
+        self.get(at).map_err(|_| Fault::unreadable(at))
+    }
+    fn text(&self, at: usize) -> Result<Option<String>, Fault> {
+        self.get(at).map_err(|_| Fault::unreadable(at))
+    }
+    fn blob(&self, at: usize) -> Result<Option<Vec<u8>>, Fault> {
+        self.get(at).map_err(|_| Fault::unreadable(at))
+    }
+}
+
+impl Database for Sqlite {
+    fn begin(&mut self, mode: Mode) -> Result<(), Fault> {
+        let sql = match mode {
+            Mode::Write => "BEGIN IMMEDIATE",
+            Mode::Snapshot => "BEGIN",
+        };
+        Ok(self.connection.execute_batch(sql)?)
     }
 
-    /// Locks the file beside the database whose name ends in `suffix`.
-    fn lock(
-        &self,
-        suffix: &str,
-        held: fn(PathBuf) -> LedgerError,
-    ) -> Result<Box<dyn std::any::Any>, LedgerError> {
+    fn commit(&mut self) -> Result<(), Fault> {
+        Ok(self.connection.execute_batch("COMMIT")?)
+    }
+
+    fn rollback(&mut self) {
+        if !self.connection.is_autocommit() {
+            // Should this fail, the next transaction tells.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            // Some of it may not be there; what is, is found by its serial number.
+            self.claimed.clear();
+        }
+    }
+
+    fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        Ok(statement.execute(params_from_iter(values))? as u64)
+    }
+
+    fn query(&mut self, sql: &str, values: &[Value<'_>], visit: Visit<'_>) -> Result<(), Fault> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut found = statement.query(params_from_iter(values))?;
+        while let Some(row) = found.next()? {
+            if visit(row)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn insert_free(&mut self, all: &[(i64, CertificateRecord)]) -> Result<Vec<bool>, Fault> {
+        let mut insert = self.connection.prepare_cached(&format!(
+            "INSERT INTO entries ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
+             ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING",
+            rows::INTENT_COLUMNS
+        ))?;
+        let mut added = Vec::with_capacity(all.len());
+        for (issuer, record) in all {
+            let values = rows::intent_values(*issuer, record);
+            let is_new = insert.execute(params_from_iter(&values))? == 1;
+            added.push(is_new);
+            if is_new {
+                let key = (*issuer, record.serial.clone());
+                let nr = self.connection.last_insert_rowid();
+                self.claimed.insert(key, (nr, record.clone()));
+            }
+        }
+        Ok(added)
+    }
+
+    fn seal(
+        &mut self,
+        run: i64,
+        all: &[(i64, &Confirmation)],
+        now: UtcTime,
+    ) -> Result<Vec<CertificateRecord>, Fault> {
+        let mut find = self.connection.prepare_cached(&format!(
+            "{} WHERE e.issuer = ?1 AND e.serial = ?2",
+            rows::SELECT
+        ))?;
+        let mut update = self.connection.prepare_cached(
+            "UPDATE entries SET state = 'issued', updated = ?1 \
+             WHERE nr = ?2 AND serial = ?3 AND state = 'intended' AND run = ?4",
+        )?;
+        let mut seal = self
+            .connection
+            .prepare_cached("INSERT INTO seals (nr, id, der) VALUES (?1, ?2, ?3)")?;
+        let mut sealed = Vec::with_capacity(all.len());
+        for (issuer, one) in all {
+            let serial = &one.key.serial;
+            let found = match self.claimed.remove(&(*issuer, serial.clone())) {
+                Some(claimed) => Some(claimed),
+                None => find
+                    .query_row(params![issuer, serial], |row| Ok(rows::numbered(row)))
+                    .optional()?
+                    .transpose()?,
+            };
+            let Some((nr, mut record)) = found else {
+                break;
+            };
+            if update.execute(params![now.unix(), nr, serial, run])? != 1 {
+                break;
+            }
+            let id = CertificateId::of_der(&one.der);
+            seal.execute(params![nr, id.bytes(), one.der])?;
+            record.id = Some(id);
+            record.state = CertificateState::Issued;
+            record.updated = now;
+            sealed.push(record);
+        }
+        Ok(sealed)
+    }
+
+    fn hold(&mut self, what: Hold) -> Result<Option<Box<dyn std::any::Any>>, Fault> {
         let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(suffix);
-        let failed = |e: std::io::Error| LedgerError::Database {
-            path: self.path.clone(),
-            why: format!("its lock file: {e}"),
-            retry: e.kind() == std::io::ErrorKind::StorageFull,
+        name.push(match what {
+            Hold::Authorities => ".lock",
+            Hold::Rotations => ".rotations.lock",
+        });
+        let failed = |error: &std::io::Error| {
+            let fault = io_fault(error);
+            Fault {
+                why: format!("its lock file: {}", fault.why),
+                ..fault
+            }
         };
         let file = File::options()
             .write(true)
@@ -95,410 +281,239 @@ impl SqliteLedger {
             .truncate(false)
             .mode(0o600)
             .open(self.path.with_file_name(name))
-            .map_err(failed)?;
+            .map_err(|e| failed(&e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
-            Err(TryLockError::WouldBlock) => Err(held(self.path.clone())),
-            Err(TryLockError::Error(error)) => Err(failed(error)),
+            Ok(()) => Ok(Some(Box::new(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(failed(&error)),
         }
+    }
+
+    fn skip_runs(&mut self, last: i64) -> Result<(), Fault> {
+        self.connection
+            .execute("INSERT INTO runs (id, started) VALUES (?1, 0)", [last])?;
+        Ok(())
+    }
+
+    fn begin_run(&mut self, number: i64) -> Result<Box<dyn Run>, Fault> {
+        Ok(Box::new(runs::begin(&self.path, number)?))
+    }
+
+    fn is_alive(&mut self, run: i64) -> bool {
+        runs::is_alive(&self.path, run)
     }
 }
 
-impl Ledger for SqliteLedger {
-    fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
-        self.lock(".lock", LedgerError::Held)
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::hex;
+    use crate::core::record::{Event, GENESIS, IdentityPurpose, Intent, SerialKey};
+    use crate::core::time::{Span, Validity};
+    use crate::ports::ledger::{Filter, Ledger};
 
-    fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
-        self.lock(".rotations.lock", LedgerError::HeldRotations)
-    }
-
-    fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
-        let id = {
-            let inner = self.inner();
-            inner
-                .connection
-                .query_row(
-                    "INSERT INTO runs (started) VALUES (?1) RETURNING id",
-                    [now.unix()],
-                    |row| row.get::<_, i64>(0),
-                )
-                .map_err(|e| inner.failed(e))?
-        };
-        Ok(Box::new(runs::begin(&self.path, id)?))
-    }
-
-    fn claim(
-        &self,
-        run: &dyn Run,
-        intents: &[Intent],
-        now: UtcTime,
-    ) -> Result<Vec<Claim>, LedgerError> {
-        let mut living = HashMap::new();
-        self.write(|inner| {
-            let mut claims = Vec::with_capacity(intents.len());
-            let mut written = Vec::with_capacity(intents.len());
-            for intent in intents {
-                let record = CertificateRecord {
-                    run: Some(run.id().to_owned()),
-                    ..CertificateRecord::intended(intent, now)
-                };
-                let added =
-                    rows::insert_free(&inner.connection, &record).map_err(|e| inner.failed(e))?;
-                if added {
-                    written.push(record);
-                    claims.push(Claim::Claimed);
-                    continue;
-                }
-                let holder = inner.holder(&record)?;
-                claims.push(match &holder.run {
-                    _ if holder.state != CertificateState::Intended => {
-                        Claim::Live(Box::new(holder))
-                    }
-                    Some(other) if other == run.id() => Claim::Busy,
-                    Some(other)
-                        if *living
-                            .entry(other.clone())
-                            .or_insert_with(|| runs::is_alive(&self.path, other)) =>
-                    {
-                        Claim::Busy
-                    }
-                    _ => Claim::Leftover(Box::new(holder)),
-                });
-            }
-            inner.block_event(run, "certificates.intended", &written)?;
-            Ok(claims)
-        })
-    }
-
-    fn confirm_block(
-        &self,
-        run: &dyn Run,
-        confirmations: &[Confirmation],
-        checkpoint: Option<&Checkpoint>,
-        now: UtcTime,
-    ) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let mut written = Vec::with_capacity(confirmations.len());
-            for confirmation in confirmations {
-                let record = rows::issue(&inner.connection, (run.id(), confirmation), now)
-                    .map_err(|e| inner.failed(e))?
-                    .ok_or_else(|| LedgerError::NoIntent(confirmation.key.event_subject()))?;
-                written.push(record);
-            }
-            inner.block_event(run, "certificates.issued", &written)?;
-            match checkpoint {
-                Some(mark) => {
-                    rows::save_checkpoint(&inner.connection, mark).map_err(|e| inner.failed(e))
-                }
-                None => Ok(()),
-            }
-        })
-    }
-
-    fn checkpoint(&self, output: &str) -> Result<Option<Checkpoint>, LedgerError> {
-        let inner = self.inner();
-        rows::checkpoint(&inner.connection, output).map_err(|e| inner.failed(e))
-    }
-
-    fn add_authority(&self, authority: &AuthorityRecord) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let connection = &inner.connection;
-            let known: Option<String> = connection
-                .query_row(
-                    "SELECT id FROM authorities WHERE name = ?1",
-                    [&authority.name],
-                    |row| row.get(0),
-                )
-                .optional()
-                .map_err(|e| inner.failed(e))?;
-            match known {
-                Some(id) if id == authority.certificate.id().as_str() => return Ok(()),
-                Some(_) => return Err(LedgerError::NameTaken(authority.name.clone())),
-                None => {}
-            }
+    /// Writes what version 1 wrote for each of `devices`: a row and two events.
+    fn version_1(path: &Path, devices: &[&str]) {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let now = UtcTime::from_unix(1_800_000_000);
+        let mut previous = GENESIS;
+        let mut event = |seq: i64, record: &CertificateRecord| {
+            let event = Event {
+                seq,
+                at: now,
+                kind: format!("certificate.{}", record.state),
+                subject: record.key().event_subject(),
+                body: serde_json::json!({ "row": record.digest() }).to_string(),
+            };
+            previous = event.hash(&previous);
             connection
                 .execute(
-                    "INSERT INTO authorities (name, id, der, parent, folder, origin, created) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                    "INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                     params![
-                        authority.name,
-                        authority.certificate.id().as_str(),
-                        authority.certificate.der(),
-                        authority.parent.as_ref().map(CertificateId::as_str),
-                        authority.folder.to_string_lossy(),
-                        authority.origin.as_str(),
-                        authority.created.unix(),
+                        seq,
+                        now.unix(),
+                        event.kind,
+                        event.subject,
+                        event.body,
+                        previous
                     ],
                 )
-                .map_err(|e| inner.failed(e))?;
-            let body = serde_json::json!({
-                "id": authority.certificate.id(),
-                "row": authority.digest(),
-            });
-            let kind = format!("authority.{}", authority.origin);
-            inner.event(authority.created, &kind, &authority.event_subject(), &body)
-        })
-    }
-
-    fn authorities(&self) -> Result<Vec<AuthorityRecord>, LedgerError> {
-        let inner = self.inner();
-        inner
-            .connection
-            .prepare_cached(
-                "SELECT name, der, parent, folder, origin, created FROM authorities ORDER BY name",
-            )
-            .and_then(|mut all| all.query_map([], rows::authority)?.collect())
-            .map_err(|e| inner.failed(e))
-    }
-
-    fn confirm(&self, confirmations: &[Confirmation], now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            for confirmation in confirmations {
-                let mut record = inner.open_intent(&confirmation.key)?;
-                record.id = Some(CertificateId::of_der(&confirmation.der));
-                record.der = Some(confirmation.der.clone());
-                record.state = CertificateState::Issued;
-                record.updated = now;
-                inner.save(&record, "")?;
-            }
-            Ok(())
-        })
-    }
-
-    fn abandon(&self, keys: &[SerialKey], now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            for key in keys {
-                let mut record = inner.open_intent(key)?;
-                record.state = CertificateState::Abandoned;
-                record.live = false;
-                record.updated = now;
-                inner.save(&record, "")?;
-            }
-            Ok(())
-        })
-    }
-
-    fn live(
-        &self,
-        devices: &[&str],
-        purpose: IdentityPurpose,
-    ) -> Result<Vec<CertificateRecord>, LedgerError> {
-        let sql = format!(
-            "SELECT {} FROM certificates WHERE device = ?1 AND purpose = ?2 AND live = 1",
-            rows::COLUMNS
-        );
-        let inner = self.inner();
-        let mut found = Vec::new();
-        for device in devices {
-            let row = inner
-                .connection
-                .prepare_cached(&sql)
-                .and_then(|mut one| {
-                    one.query_row(params![device, purpose.as_str()], rows::certificate)
-                        .optional()
-                })
-                .map_err(|e| inner.failed(e))?;
-            found.extend(row);
+                .unwrap();
+        };
+        for (n, device) in (1_i64..).zip(devices) {
+            let mut record = CertificateRecord::intended(&intent(device, n), now);
+            event(2 * n - 1, &record);
+            let der = device.as_bytes().to_vec();
+            record.id = Some(CertificateId::of_der(&der));
+            record.state = CertificateState::Issued;
+            event(2 * n, &record);
+            connection
+                .execute(
+                    "INSERT INTO certificates VALUES (?1, ?2, ?3, ?4, ?5, 'operational', \
+                     'issued', 1, ?6, ?7, ?8, 'EC P-256', NULL, NULL, NULL, ?9, ?10, ?10)",
+                    params![
+                        n,
+                        record.id.as_ref().map(CertificateId::as_str),
+                        record.issuer.as_str(),
+                        record.serial,
+                        device,
+                        record.subject,
+                        record.validity.not_before.unix(),
+                        record.validity.not_after.unix(),
+                        der,
+                        now.unix()
+                    ],
+                )
+                .unwrap();
         }
-        Ok(found)
     }
 
-    fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
-        self.inner().certificate(id)
+    fn intent(device: &str, n: i64) -> Intent {
+        let now = UtcTime::from_unix(1_800_000_000);
+        Intent {
+            key: SerialKey {
+                issuer: CertificateId::of_der(b"ca"),
+                serial: n.to_be_bytes().to_vec(),
+            },
+            device: device.to_owned(),
+            purpose: IdentityPurpose::Operational,
+            subject: format!("CN={device}"),
+            validity: Validity {
+                not_before: now,
+                not_after: now.plus(Span::days(1)),
+            },
+            key_algorithm: "EC P-256".into(),
+            folder: None,
+            batch: None,
+            replaces: None,
+            flaw: None,
+        }
     }
 
-    fn certificates(&self, filter: &Filter) -> Result<Vec<CertificateRecord>, LedgerError> {
-        let inner = self.inner();
-        inner
-            .connection
-            .prepare_cached(&rows::filtered())
-            .and_then(|mut all| {
-                all.query_map(params_from_iter(rows::filter(filter)), rows::certificate)?
-                    .collect()
-            })
-            .map_err(|e| inner.failed(e))
-    }
-
-    fn for_each_certificate(
-        &self,
-        filter: &Filter,
-        each: &mut dyn FnMut(CertificateRecord) -> ControlFlow<()>,
-    ) -> Result<(), LedgerError> {
-        let inner = self.inner();
-        let mut visit = || -> rusqlite::Result<()> {
-            let mut all = inner.connection.prepare_cached(&rows::filtered())?;
-            let mut found = all.query(params_from_iter(rows::filter(filter)))?;
-            while let Some(row) = found.next()? {
-                if each(rows::certificate(row)?).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        };
-        visit().map_err(|e| inner.failed(e))
-    }
-
-    fn set_state(
-        &self,
-        id: &CertificateId,
-        state: CertificateState,
-        detail: &str,
-        now: UtcTime,
-    ) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let mut record = inner.known(id)?;
-            if record.state == state {
-                return Ok(());
-            }
-            record.state = state;
-            record.live &= state == CertificateState::Issued;
-            record.updated = now;
-            inner.save(&record, detail)
-        })
-    }
-
-    fn revoke(
-        &self,
-        id: &CertificateId,
-        reason: RevocationReason,
-        now: UtcTime,
-    ) -> Result<Revocation, LedgerError> {
-        self.write(|inner| {
-            let mut record = inner.known(id)?;
-            if let Some(before) = record.standing_revocation() {
-                return Ok(before);
-            }
-            let revocation = Revocation { at: now, reason };
-            record.state = CertificateState::Revoked;
-            record.live = false;
-            record.revocation = Some(revocation);
-            record.updated = now;
-            inner.save(&record, reason.as_str())?;
-            Ok(revocation)
-        })
-    }
-
-    fn next_crl(&self, issuer: &CertificateId) -> Result<NextCrl, LedgerError> {
-        let inner = self.inner();
-        rows::next_crl(&inner.connection, issuer).map_err(|e| inner.failed(e))
-    }
-
-    fn last_crl(&self, issuer: &CertificateId) -> Result<Option<CrlRecord>, LedgerError> {
-        let inner = self.inner();
-        rows::last_crl(&inner.connection, issuer).map_err(|e| inner.failed(e))
-    }
-
-    fn save_crl(&self, crl: &CrlRecord) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let last =
-                rows::last_crl(&inner.connection, &crl.issuer).map_err(|e| inner.failed(e))?;
-            if last.map_or(0, |last| last.number) + 1 != crl.number {
-                return Err(LedgerError::CrlNumber(crl.number));
-            }
-            rows::save_crl(&inner.connection, crl).map_err(|e| inner.failed(e))?;
-            let body = serde_json::json!({ "row": crl.digest() });
-            inner.event(crl.this_update, "crl.made", &crl.event_subject(), &body)
-        })
-    }
-
-    fn promote(
-        &self,
-        old: &CertificateId,
-        new: &CertificateId,
-        now: UtcTime,
-    ) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let (mut old, mut new) = (inner.known(old)?, inner.known(new)?);
-            if new.live && !old.live {
-                return Ok(());
-            }
-            if new.state != CertificateState::Issued || new.replaces != old.id {
-                return Err(LedgerError::NoIntent(new.key().event_subject()));
-            }
-            old.live = false;
-            if old.state == CertificateState::Issued {
-                old.state = CertificateState::Superseded;
-            }
-            new.live = true;
-            (old.updated, new.updated) = (now, now);
-            inner.save(&old, "replaced by a proved successor")?;
-            inner.save(&new, "proved; now the live identity")
-        })
-    }
-
-    fn set_folder(
-        &self,
-        id: &CertificateId,
-        folder: &Path,
-        now: UtcTime,
-    ) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let mut record = inner.known(id)?;
-            record.folder = Some(folder.to_owned());
-            record.updated = now;
-            inner.save(&record, "moved")
-        })
-    }
-
-    fn rotation(&self, device: &str) -> Result<Option<RotationRecord>, LedgerError> {
-        let inner = self.inner();
-        inner
-            .connection
-            .query_row(
-                "SELECT device, old, new, step, started, updated FROM rotations WHERE device = ?1",
-                [device],
-                rows::rotation,
+    #[test]
+    fn a_ledger_of_version_1_goes_on_and_still_verifies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.sqlite");
+        version_1(&path, &["a", "b"]);
+        let ledger = open(&path).unwrap();
+        let check = ledger.verify().unwrap();
+        assert_eq!(
+            (check.broken, check.certificates, check.events),
+            (None, 2, 4)
+        );
+        let names: Vec<String> = ledger
+            .certificates(&Filter::default())
+            .unwrap()
+            .into_iter()
+            .map(|record| record.device + &hex(&record.der.unwrap()))
+            .collect();
+        assert_eq!(names, ["b62", "a61"]);
+        let id = CertificateId::of_der(b"a");
+        let now = UtcTime::from_unix(1_800_000_001);
+        ledger
+            .revoke(
+                &id,
+                crate::core::revocation::RevocationReason::Superseded,
+                now,
             )
-            .optional()
-            .map_err(|e| inner.failed(e))
+            .unwrap();
+        let run = ledger.begin_run(now).unwrap();
+        ledger.claim(&*run, &[intent("c", 3)], now).unwrap();
+        drop(ledger);
+        let check = open(&path).unwrap().verify().unwrap();
+        assert_eq!(
+            (check.broken, check.certificates, check.events),
+            (None, 3, 6)
+        );
     }
 
-    fn save_rotation(&self, rotation: &RotationRecord) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let connection = &inner.connection;
-            connection
-                .execute(
-                    "INSERT INTO rotations (device, old, new, step, started, updated) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (device) DO UPDATE SET \
-                     old = excluded.old, new = excluded.new, step = excluded.step, \
-                     started = excluded.started, updated = excluded.updated",
-                    params![
-                        rotation.device,
-                        rotation.old.as_str(),
-                        rotation.new.as_ref().map(CertificateId::as_str),
-                        rotation.step,
-                        rotation.started.unix(),
-                        rotation.updated.unix(),
-                    ],
-                )
-                .map_err(|e| inner.failed(e))?;
-            let body = serde_json::json!({
-                "old": rotation.old,
-                "new": rotation.new,
-                "step": rotation.step,
-            });
-            let subject = format!("rotation:{}", rotation.device);
-            inner.event(rotation.updated, "rotation.step", &subject, &body)
-        })
+    #[test]
+    fn a_ledger_of_version_2_goes_on_and_still_verifies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.sqlite");
+        let written = include_str!("../../../tests/vectors/ledger-2.sql");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(written)
+            .unwrap();
+        let ledger = open(&path).unwrap();
+        let check = ledger.verify().unwrap();
+        assert_eq!(
+            (check.broken, check.certificates, check.events),
+            (None, 6, 9)
+        );
+        let all = ledger.certificates(&Filter::default()).unwrap();
+        let revoked = all.iter().find(|record| record.device == "p2").unwrap();
+        assert_eq!(
+            revoked.revocation.map(|one| one.reason.as_str()),
+            Some("keyCompromise")
+        );
+        assert_eq!(revoked.run.as_deref(), Some("1"));
+        assert_eq!(ledger.next_crl(&revoked.issuer).unwrap().number, 2);
+        let mark = ledger.checkpoint("/plant/devices.tar").unwrap();
+        assert_eq!(mark.map(|mark| mark.rows), Some(2));
+        let run = ledger.begin_run(UtcTime::from_unix(1_800_000_001)).unwrap();
+        assert_eq!(run.id(), "4");
     }
 
-    fn end_rotation(&self, device: &str, outcome: &str, now: UtcTime) -> Result<(), LedgerError> {
-        self.write(|inner| {
-            let connection = &inner.connection;
-            let removed = connection
-                .execute("DELETE FROM rotations WHERE device = ?1", [device])
-                .map_err(|e| inner.failed(e))?;
-            if removed == 0 {
-                return Ok(());
-            }
-            let body = serde_json::json!({ "outcome": outcome });
-            inner.event(now, "rotation.ended", &format!("rotation:{device}"), &body)
-        })
-    }
-
-    fn verify(&self) -> Result<LedgerCheck, LedgerError> {
-        let inner = self.inner();
-        verify::verify(&inner.connection).map_err(|e| inner.failed(e))
+    #[test]
+    fn lists_are_found_by_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.sqlite");
+        open(&path).unwrap();
+        let connection = Connection::open(&path).unwrap();
+        let any = Filter::default;
+        for (filter, index) in [
+            (any(), "SEARCH e USING INTEGER PRIMARY KEY"),
+            (
+                Filter {
+                    device: Some("a".into()),
+                    ..any()
+                },
+                "USING COVERING INDEX one_live (device=?)",
+            ),
+            (
+                Filter {
+                    device: Some("a".into()),
+                    live_only: true,
+                    ..any()
+                },
+                "SEARCH e USING INDEX one_live (device=?)",
+            ),
+            (
+                Filter {
+                    batch: Some("a".into()),
+                    ..any()
+                },
+                "SEARCH e USING INDEX by_batch (batch=? AND rowid<?)",
+            ),
+            (
+                Filter {
+                    expiring_before: Some(UtcTime::from_unix(1)),
+                    ..any()
+                },
+                "SEARCH e USING INDEX by_expiry",
+            ),
+        ] {
+            let (sql, values) = rows::page(&filter, rows::Cursor::first(&filter), 10);
+            let mut plan = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+                .unwrap();
+            let steps: Vec<String> = plan
+                .query_map(params_from_iter(values), |row| row.get(3))
+                .unwrap()
+                .map(Result::unwrap)
+                .collect();
+            assert!(steps.iter().any(|step| step.contains(index)), "{steps:#?}");
+            assert!(
+                !steps
+                    .iter()
+                    .any(|step| step.contains("TEMP B-TREE FOR ORDER"))
+                    || filter.device.is_some(),
+                "{steps:#?}"
+            );
+        }
     }
 }

@@ -20,7 +20,7 @@ use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::explain::{Explain, Kind};
 use crate::flows::device_issue::saved;
 use crate::ports::Signer;
-use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Filter, Ledger, NextCrl, Run};
+use crate::ports::ledger::{Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, NextCrl, Run};
 use crate::ports::streams::{Source, Stream};
 
 const DEVICES: usize = 70;
@@ -391,6 +391,15 @@ impl Ledger for MemoryLedger<'_> {
         unreachable!()
     }
     fn verify(&self) -> Result<LedgerCheck, LedgerError> {
+        unreachable!()
+    }
+    fn export(
+        &self,
+        _: &mut dyn FnMut(crate::core::ledger_file::Entry) -> ControlFlow<()>,
+    ) -> Result<(), LedgerError> {
+        unreachable!()
+    }
+    fn import(&self, _: &mut dyn FnMut() -> Feed) -> Result<Option<LedgerCheck>, LedgerError> {
         unreachable!()
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::call::Call;
-use crate::core::ids::hex;
+use crate::core::ids::{hex, unhex};
 use crate::core::time::UtcTime;
 use crate::sandbox::registry::ApiError;
 
@@ -47,10 +47,7 @@ pub(super) fn page<T>(
             style.size
         )));
     }
-    let after = call
-        .query(style.token)
-        .map(|token| unhex(token).ok_or_else(|| ApiError::invalid("the token is not one of ours")))
-        .transpose()?;
+    let after = call.query(style.token).map(name_of).transpose()?;
     let Listing {
         mut all,
         descending,
@@ -121,12 +118,9 @@ impl<T> Listing<T> {
     }
 }
 
-fn unhex(text: &str) -> Option<String> {
-    let digits = text.as_bytes();
-    let pair = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    let bytes: Option<Vec<u8>> = digits.chunks(2).map(pair).collect();
-    String::from_utf8(bytes?).ok()
+/// The name that a page's token stands for.
+fn name_of(token: &str) -> Result<String, ApiError> {
+    unhex(token)
+        .and_then(|name| String::from_utf8(name).ok())
+        .ok_or_else(|| ApiError::invalid("the token is not one of ours"))
 }

@@ -1,0 +1,256 @@
+//! Certificate profiles: what a kind of certificate says, in TOML, read strictly.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::core::draft::{self, Purpose};
+use crate::core::key::KeyAlgorithm;
+use crate::core::lifetime::OnCaExpiry;
+use crate::core::pattern;
+use crate::core::time::{Span, TimeError};
+use crate::explain::{Explain, Kind};
+
+/// The profiles we ship: name and text, from `profiles/`.
+pub const BUILT_IN: [(&str, &str); 3] = [
+    ("ci", include_str!("../../../profiles/ci.toml")),
+    ("device", include_str!("../../../profiles/device.toml")),
+    ("server", include_str!("../../../profiles/server.toml")),
+];
+
+/// What a profile says. What it leaves out is as without a profile.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Profile {
+    /// One line about it.
+    pub description: Option<String>,
+    /// Subject with placeholders.
+    pub subject: Option<String>,
+    /// subjectAltName entries with placeholders.
+    pub alternative_names: Vec<String>,
+    /// The new key's algorithm.
+    pub key: Option<KeyAlgorithm>,
+    /// Lifetime from now.
+    pub validity: Option<Span>,
+    /// How far before now the window begins.
+    pub backdate: Option<Span>,
+    /// Decides key usage and extended key usage.
+    pub purpose: Option<Purpose>,
+    /// What to do when the CA ends first.
+    pub on_ca_expiry: Option<OnCaExpiry>,
+}
+
+/// The TOML, as serde reads it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    description: Option<String>,
+    subject: Option<Spanned<String>>,
+    #[serde(default)]
+    alternative_names: Vec<Spanned<String>>,
+    key: Option<Key>,
+    validity: Option<Spanned<String>>,
+    backdate: Option<Spanned<String>>,
+    purpose: Option<Use>,
+    on_ca_expiry: Option<Expiry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Key {
+    P256,
+    P384,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Use {
+    Client,
+    Server,
+    Both,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Expiry {
+    Fail,
+    Clamp,
+}
+
+impl Profile {
+    /// The text of a profile that we ship.
+    pub fn built_in(name: &str) -> Option<&'static str> {
+        let found = BUILT_IN.iter().find(|(known, _)| *known == name);
+        found.map(|(_, text)| *text)
+    }
+
+    /// Reads `text`; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// `profile.invalid` with line and column.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ProfileError> {
+        let source = Source { text, file };
+        let raw: Raw = toml::from_str(text)
+            .map_err(|error| source.wrong(error.span(), error.message().replace('\n', ", ")))?;
+        source.check_names(&raw)?;
+        Ok(Self {
+            validity: source.span(raw.validity.as_ref(), false)?,
+            backdate: source.span(raw.backdate.as_ref(), true)?,
+            description: raw.description,
+            subject: raw.subject.map(Spanned::into_inner),
+            alternative_names: raw
+                .alternative_names
+                .into_iter()
+                .map(Spanned::into_inner)
+                .collect(),
+            key: raw.key.map(Key::algorithm),
+            purpose: raw.purpose.map(Use::purpose),
+            on_ca_expiry: raw.on_ca_expiry.map(Expiry::rule),
+        })
+    }
+}
+
+/// The text and its name, for messages.
+struct Source<'a> {
+    text: &'a str,
+    file: &'a str,
+}
+
+impl Source<'_> {
+    fn wrong(&self, span: Option<Range<usize>>, why: String) -> ProfileError {
+        let (line, column) = place(self.text, span.map_or(0, |span| span.start));
+        ProfileError {
+            file: self.file.to_owned(),
+            line,
+            column,
+            why,
+        }
+    }
+
+    fn refused(&self, at: &Spanned<String>, error: &dyn std::fmt::Display) -> ProfileError {
+        self.wrong(Some(at.span()), error.to_string())
+    }
+
+    /// Patterns are tried with any value, so that a slip shows before a device is issued.
+    fn check_names(&self, raw: &Raw) -> Result<(), ProfileError> {
+        if let Some(subject) = &raw.subject {
+            pattern::fill(subject.as_ref(), &|_| Some("x"))
+                .map_err(|error| self.refused(subject, &error))?;
+        }
+        for name in &raw.alternative_names {
+            let asked = pattern::placeholders(name.as_ref());
+            let asked = asked.map_err(|error| self.refused(name, &error))?;
+            if asked.is_empty() {
+                draft::check_alternative_name(name.as_ref())
+                    .map_err(|error| self.refused(name, &error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn span(
+        &self,
+        text: Option<&Spanned<String>>,
+        zero: bool,
+    ) -> Result<Option<Span>, ProfileError> {
+        let Some(at) = text else { return Ok(None) };
+        let span: Span = at
+            .as_ref()
+            .parse()
+            .map_err(|error: TimeError| self.refused(at, &error))?;
+        if span.as_seconds() == 0 && !zero {
+            return Err(self.refused(at, &"a certificate cannot be valid for no time"));
+        }
+        Ok(Some(span))
+    }
+}
+
+impl Key {
+    fn algorithm(self) -> KeyAlgorithm {
+        match self {
+            Self::P256 => KeyAlgorithm::EcP256,
+            Self::P384 => KeyAlgorithm::EcP384,
+        }
+    }
+}
+
+impl Use {
+    fn purpose(self) -> Purpose {
+        match self {
+            Self::Client => Purpose::Device,
+            Self::Server => Purpose::Server,
+            Self::Both => Purpose::ClientAndServer,
+        }
+    }
+}
+
+impl Expiry {
+    fn rule(self) -> OnCaExpiry {
+        match self {
+            Self::Fail => OnCaExpiry::Fail,
+            Self::Clamp => OnCaExpiry::Clamp,
+        }
+    }
+}
+
+/// Line and column of a byte, both from 1; the column counts characters.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (line, before[start..].chars().count() + 1)
+}
+
+/// A profile that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{file}, line {line}, column {column}: {why}")]
+pub struct ProfileError {
+    file: String,
+    line: usize,
+    column: usize,
+    why: String,
+}
+
+impl Explain for ProfileError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        "profile.invalid"
+    }
+    fn hint(&self) -> Option<String> {
+        Some("`nameplate profile show device` prints a profile to start from".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_we_ship_reads() {
+        for (name, text) in BUILT_IN {
+            let profile = Profile::parse(text, name).unwrap();
+            assert!(profile.description.is_some() && profile.purpose.is_some());
+        }
+    }
+
+    #[test]
+    fn slips_are_placed() {
+        for (text, at) in [
+            ("subjekt = 'CN=a'", (1, 1)),
+            ("# ü\nkey = 'rsa'", (2, 7)),
+            ("key = 'p256'\nvalidity = '90'", (2, 12)),
+            ("validity = '0s'", (1, 12)),
+            ("subject = 'CN={name'", (1, 11)),
+            ("subject = 'pump'", (1, 11)),
+            ("alternative_names = ['DNS:{name}', 'IP:pump']", (1, 36)),
+            ("purpose = 'ca'", (1, 11)),
+            ("on_ca_expiry = true", (1, 16)),
+            ("key = 'p256'\nkey = 'p256'", (2, 1)),
+        ] {
+            let error = Profile::parse(text, "x.toml").unwrap_err();
+            assert_eq!((error.line, error.column), at, "{text}: {error}");
+        }
+    }
+}
