@@ -102,6 +102,9 @@ pub enum LifetimeError {
         /// The end.
         not_after: UtcTime,
     },
+    /// Over before it is signed.
+    #[error("the certificate would be over already: it would end at {0}")]
+    Over(UtcTime),
     /// Not a time.
     #[error(transparent)]
     Time(#[from] TimeError),
@@ -109,13 +112,17 @@ pub enum LifetimeError {
 
 impl Explain for LifetimeError {
     fn kind(&self) -> Kind {
-        Kind::Input
+        match self {
+            Self::Over(_) => Kind::Refused,
+            _ => Kind::Input,
+        }
     }
     fn code(&self) -> &'static str {
         match self {
             Self::AfterCa { .. } => "lifetime.after-ca",
             Self::BeforeCa { .. } => "lifetime.before-ca",
             Self::Empty { .. } => "lifetime.empty",
+            Self::Over(_) => "lifetime.over",
             Self::Time(error) => error.code(),
         }
     }
@@ -124,6 +131,9 @@ impl Explain for LifetimeError {
             Self::AfterCa { .. } => Some(
                 "ask for fewer --days, or cut it to the CA's end with --on-ca-expiry clamp".into(),
             ),
+            Self::Over(_) => {
+                Some("name a later end; for a test, say that you mean it: --flaw expired".into())
+            }
             Self::BeforeCa { ca, .. } => Some(format!("use --not-before {ca} or later")),
             _ => None,
         }

@@ -7,6 +7,7 @@ use crate::core::bundle::{self, Secrecy};
 use crate::core::cert::Certificate;
 use crate::core::draft::{self, Draft, DraftError, DraftSpec, Purpose, positive};
 use crate::core::fit::{self, FitError};
+use crate::core::flaw::Flaw;
 use crate::core::ids::CertificateId;
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
 use crate::core::lifetime::{Lifetime, LifetimeError};
@@ -14,8 +15,10 @@ use crate::core::pem;
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
 use crate::core::subject::Subject;
 use crate::core::template::Template;
-use crate::core::time::Validity;
+use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Explain, Kind};
+use crate::flows::ca_create::SignerOf;
+use crate::flows::device_flaw;
 use crate::flows::issuer::{Issuer, IssuerError, key_file};
 use crate::ports::ledger::{Claim, Confirmation, Ledger, LedgerError, Run};
 use crate::ports::{Clock, Entropy, FileError, Files, Keygen, SignError};
@@ -32,6 +35,8 @@ pub struct DeviceIssue<'a> {
     pub keygen: &'a dyn Keygen,
     /// The record.
     pub ledger: &'a dyn Ledger,
+    /// Turns a private key into a signer, for a CA that exists for one flaw.
+    pub signer_of: SignerOf<'a>,
 }
 
 /// What is asked.
@@ -56,6 +61,15 @@ pub struct Request<'a> {
     pub template: Option<&'a Template>,
     /// The certificate that this one is to replace: a rotation's successor.
     pub replaces: Option<CertificateId>,
+    /// What is to be wrong on purpose.
+    pub flaw: Option<Flaw>,
+}
+
+/// What the certificate will say, the flaws that lie in plain fields among it.
+struct Said {
+    subject: Subject,
+    alternative_names: Vec<String>,
+    validity: Validity,
 }
 
 /// Where the device's key comes from.
@@ -96,13 +110,13 @@ impl DeviceIssue<'_> {
     pub fn run(&self, request: &Request<'_>) -> Result<Issued, IssueError> {
         let now = self.clock.now();
         let window = request.issuer.window(now)?;
-        let validity = request.lifetime.resolve(now, Some(&window))?;
         if let Some(template) = request.template {
             fit::fits(template, &request.subject)?;
         }
         for name in &request.alternative_names {
             draft::check_alternative_name(name)?;
         }
+        let said = said(request, (now, window))?;
         let run = self.ledger.begin_run(now)?;
         let kept = self.kept_key(request)?;
         let algorithm = match (&kept, &request.key) {
@@ -112,22 +126,14 @@ impl DeviceIssue<'_> {
                 public.algorithm()
             }
         };
-        let intent = self.intent(request, algorithm, validity)?;
+        let intent = self.intent(request, algorithm, &said)?;
         if let Some(certificate) = self.claim(request, &*run, &intent)? {
             return Ok(Issued {
                 certificate,
                 finished: true,
             });
         }
-        let draft = self.draft(request, (kept, &intent)).inspect_err(|_| {
-            // Nothing was signed, so the device is free again. Should this fail, the next run
-            // finds the leftover of a dead one.
-            let _ = self
-                .ledger
-                .abandon(std::slice::from_ref(&intent.key), self.clock.now());
-        })?;
-        let signature = request.issuer.signer.sign(draft.tbs())?;
-        let certificate = draft.seal(&signature)?;
+        let certificate = self.sealed(request, said, (kept, &intent))?;
         self.save(request, &certificate)?;
         self.confirm(intent.key, &certificate)?;
         Ok(Issued {
@@ -162,7 +168,8 @@ impl DeviceIssue<'_> {
                     if let Some(leaf) = leaf.filter(|leaf| belongs(&record, leaf)) {
                         self.confirm(record.key(), &leaf)?;
                         let asked = request.key.public();
-                        if asked.is_none_or(|key| key.bits() == leaf.public_key.bits()) {
+                        let ours = asked.is_none_or(|key| key.bits() == leaf.public_key.bits());
+                        if ours && record.flaw == intent.flaw {
                             return Ok(Some(leaf));
                         }
                     } else {
@@ -178,31 +185,47 @@ impl DeviceIssue<'_> {
         }
     }
 
-    /// Claims the key's file, and drafts.
-    fn draft(
+    /// Claims the key's file, drafts, signs and seals.
+    fn sealed(
         &self,
         request: &Request<'_>,
+        said: Said,
         (kept, intent): (Option<PublicKey>, &Intent),
-    ) -> Result<Draft, IssueError> {
-        let public = self.claim_key(request, kept)?;
+    ) -> Result<Certificate, IssueError> {
+        let undo = || {
+            // Nothing was signed, so the device is free again. Should this fail, the next run
+            // finds the leftover of a dead one.
+            let key = std::slice::from_ref(&intent.key);
+            let _ = self.ledger.abandon(key, self.clock.now());
+        };
+        let public = self.claim_key(request, kept).inspect_err(|_| undo())?;
         let mut serial = [0; 16];
         serial.copy_from_slice(&intent.key.serial);
         let spec = DraftSpec {
-            subject: request.subject.clone(),
+            subject: said.subject,
             serial,
-            validity: intent.validity,
+            validity: said.validity,
             public_key: &public,
             purpose: request.purpose,
-            alternative_names: request.alternative_names.clone(),
+            alternative_names: said.alternative_names,
         };
-        Ok(Draft::new(&spec, &request.issuer.view()?)?)
+        if let Some(flaw) = request.flaw {
+            return device_flaw::sign(self, flaw, (&spec, &request.issuer));
+        }
+        let view = request.issuer.view();
+        let draft = view
+            .map_err(IssueError::from)
+            .and_then(|view| Ok(Draft::new(&spec, &view)?))
+            .inspect_err(|_| undo())?;
+        let signature = request.issuer.signer.sign(draft.tbs())?;
+        Ok(draft.seal(&signature)?)
     }
 
     fn intent(
         &self,
         request: &Request<'_>,
         algorithm: KeyAlgorithm,
-        validity: Validity,
+        said: &Said,
     ) -> Result<Intent, IssueError> {
         let mut serial = [0; 16];
         self.entropy.fill(&mut serial);
@@ -213,13 +236,13 @@ impl DeviceIssue<'_> {
             },
             device: request.device.clone(),
             purpose: IdentityPurpose::Operational,
-            subject: request.subject.to_string(),
-            validity,
+            subject: said.subject.to_string(),
+            validity: said.validity,
             key_algorithm: algorithm.to_string(),
             folder: Some(request.folder.clone()),
             batch: None,
             replaces: request.replaces.clone(),
-            flaw: None,
+            flaw: request.flaw.map(|flaw| flaw.word().to_owned()),
         })
     }
 
@@ -239,7 +262,7 @@ impl DeviceIssue<'_> {
             return Ok(None);
         }
         let foreign = || IssueError::Claim(FileError::Exists(path.clone()));
-        let kept = self.read_key(&path)?;
+        let kept = self.read_key(&path, &request.key)?;
         match &request.key {
             KeySource::Elsewhere(_) => Err(foreign()),
             KeySource::Given(_, public) if public.bits() != kept.bits() => Err(foreign()),
@@ -283,7 +306,7 @@ impl DeviceIssue<'_> {
         Ok(public)
     }
 
-    fn read_key(&self, path: &Path) -> Result<PublicKey, IssueError> {
+    fn read_key(&self, path: &Path, given: &KeySource) -> Result<PublicKey, IssueError> {
         let text = self
             .files
             .read(path, pem::MAX_BYTES as u64)
@@ -291,7 +314,11 @@ impl DeviceIssue<'_> {
         let KeyFile::Clear(key) = KeyFile::parse(&text).map_err(IssueError::Key)? else {
             return Err(IssueError::Claim(FileError::Exists(path.to_owned())));
         };
-        self.keygen.public_of(&key).map_err(IssueError::Key)
+        match given {
+            // A flaw's key may be one that nothing here computes with.
+            KeySource::Given(same, public) if same.pkcs8() == key.pkcs8() => Ok(public.clone()),
+            _ => self.keygen.public_of(&key).map_err(IssueError::Key),
+        }
     }
 
     fn save(&self, request: &Request<'_>, leaf: &Certificate) -> Result<(), IssueError> {
@@ -317,6 +344,28 @@ impl DeviceIssue<'_> {
             .confirm(&[confirmation], self.clock.now())
             .map_err(IssueError::Confirm)
     }
+}
+
+/// Subject, names and window as they are asked for, or as the flaw has them. What is over already is
+/// refused, unless that is the flaw.
+fn said(request: &Request<'_>, (now, ca): (UtcTime, Validity)) -> Result<Said, IssueError> {
+    let validity = request.lifetime.resolve(now, Some(&ca))?;
+    if validity.not_after < now && request.flaw != Some(Flaw::Expired) {
+        return Err(LifetimeError::Over(validity.not_after).into());
+    }
+    let names = (request.subject.clone(), request.alternative_names.clone());
+    let ((subject, alternative_names), validity) = match request.flaw {
+        None => (names, validity),
+        Some(flaw) => (
+            flaw.names(names.0, names.1),
+            flaw.window(validity, (now, ca)),
+        ),
+    };
+    Ok(Said {
+        subject,
+        alternative_names,
+        validity,
+    })
 }
 
 /// The leaf in a folder whose key is there and belongs to it.

@@ -135,6 +135,9 @@ impl DeviceRotate<'_> {
         let live = live
             .filter(|record| record.state == CertificateState::Issued)
             .ok_or_else(|| RotateError::NoIdentity(device.to_owned()))?;
+        if let Some(flaw) = &live.flaw {
+            return Err(RotateError::Flawed(device.to_owned(), flaw.clone()));
+        }
         let keyless = |folder: &PathBuf| !self.issue.files.exists(&folder.join(bundle::KEY));
         if live.folder.as_ref().is_some_and(keyless) {
             return Err(RotateError::NoKey(device.to_owned()));
@@ -210,6 +213,7 @@ impl DeviceRotate<'_> {
             purpose: heritage.purpose,
             alternative_names: heritage.alternative_names,
             replaces: Some(old_id.clone()),
+            flaw: None,
         })?;
         Ok(issued.certificate.id().clone())
     }
@@ -408,6 +412,11 @@ pub enum RotateError {
     /// The target did not do as asked.
     #[error("the rotation stopped; the old certificate still works")]
     Cloud(#[from] CloudError),
+    /// Made wrong on purpose.
+    #[error(
+        "the certificate of device `{0}` is wrong on purpose ({1}) and stays out of any target"
+    )]
+    Flawed(String, String),
     /// A folder could not be moved.
     #[error("the rotation stopped while the folders were swapped; nothing is lost")]
     File(#[from] FileError),
@@ -477,10 +486,14 @@ impl RotateError {
 
 impl Explain for RotateError {
     fn kind(&self) -> Kind {
-        self.inner().map_or(Kind::Input, Explain::kind)
+        match self {
+            Self::Flawed(..) => Kind::Refused,
+            other => other.inner().map_or(Kind::Input, Explain::kind),
+        }
     }
     fn code(&self) -> &'static str {
         match self {
+            Self::Flawed(..) => "rotate.flawed",
             Self::Folder(_) => "rotate.folder",
             Self::NoFolder(_) => "rotate.no-folder",
             Self::NoIdentity(_) => "rotate.no-identity",
@@ -493,6 +506,9 @@ impl Explain for RotateError {
     }
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Flawed(device, _) => Some(format!(
+                "revoke it with `nameplate device revoke {device} --local --yes`, then issue a good one"
+            )),
             Self::NoIdentity(device) => {
                 Some(format!("issue one with `nameplate device issue {device}`"))
             }

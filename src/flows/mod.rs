@@ -15,6 +15,9 @@ pub mod ca_register;
 /// Certificates from files, folders, stdin or a server.
 #[cfg(feature = "operator")]
 pub mod cert_gather;
+/// Who is trusted and what helps when certificates are verified.
+#[cfg(feature = "operator")]
+pub mod cert_verify;
 /// The first connect that knows JITP.
 pub mod connect;
 /// `device batch`.
@@ -23,6 +26,9 @@ pub mod device_batch;
 /// `device export`.
 #[cfg(feature = "operator")]
 pub mod device_export;
+/// Certificates that are wrong on purpose.
+#[cfg(feature = "operator")]
+pub mod device_flaw;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;

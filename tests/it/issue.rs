@@ -155,6 +155,7 @@ fn fails_once(source: &KeySource, (fail_at, writes): (usize, usize), with_key: b
         purpose: Purpose::Device,
         alternative_names: Vec::new(),
         replaces: None,
+        flaw: None,
     };
     let issue = |files: &dyn Files| {
         DeviceIssue {
@@ -163,6 +164,7 @@ fn fails_once(source: &KeySource, (fail_at, writes): (usize, usize), with_key: b
             files,
             keygen: &RingKeys::default(),
             ledger: &ledger,
+            signer_of: &signer_of,
         }
         .run(&request)
     };

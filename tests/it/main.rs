@@ -12,13 +12,16 @@ mod batch_outputs;
 mod ca;
 mod ca_interop;
 mod cert;
+mod cert_verify;
 mod ci;
 mod connect;
+mod corpus;
 mod crl;
 mod device_lab;
 mod docs;
 mod encrypted_keys;
 mod fault_issue;
+mod flaw;
 mod fuzz_corpus;
 mod issue;
 #[cfg(feature = "kms")]

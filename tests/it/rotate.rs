@@ -299,6 +299,23 @@ fn what_cannot_be_rotated_says_so_and_changes_nothing() {
     let rotate = |name: &str| lab.project.fails(&["device", "rotate", name]);
     assert_eq!(rotate("new"), (3, "rotate.not-active".into()));
     assert_eq!(rotate("nobody"), (3, "rotate.no-identity".into()));
+    let bad = ["device", "issue", "bad", "--flaw", "missing-eku"];
+    lab.project.ok(&bad);
+    assert_eq!(rotate("bad"), (5, "rotate.flawed".into()));
+    let make = [
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ];
+    let files = [
+        "-nodes", "-keyout", "own.key", "-out", "own.csr", "-subj", "/CN=own",
+    ];
+    tool("openssl", &[&make[..], &files].concat(), lab.project.root());
+    lab.project.ok(&["device", "sign", "own.csr"]);
+    assert_eq!(rotate("own"), (3, "rotate.no-key".into()));
     assert!(!lab.project.path("devices/new.next").exists());
     lab.provisioned("p1");
     let old = lab.leaf("p1");

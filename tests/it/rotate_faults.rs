@@ -586,6 +586,7 @@ impl Lab {
             files: &Disk,
             keygen: &RingKeys::default(),
             ledger: &self.ledger,
+            signer_of: &signer_of,
         };
         let request = device_issue::Request {
             device: "pump".into(),
@@ -598,6 +599,7 @@ impl Lab {
             purpose: Purpose::Device,
             alternative_names: Vec::new(),
             replaces: None,
+            flaw: None,
         };
         issue.run(&request).unwrap().certificate.id().clone()
     }
@@ -631,6 +633,7 @@ impl Lab {
                 files: &FaultyFiles(fuse),
                 keygen: &RingKeys::default(),
                 ledger: &ledger,
+                signer_of: &signer_of,
             },
             plane: &self.plane,
             dial: &FaultyDial(&self.plane),

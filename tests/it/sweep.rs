@@ -6,7 +6,12 @@ use crate::project::Project;
 
 fn issue(project: &Project, name: &str, until: &str) {
     let end = format!("--not-after={until}");
-    project.ok(&["device", "issue", name, "--not-before=-2h", &end]);
+    let mut args = vec!["device", "issue", name, "--not-before=-2h", &end];
+    if until.starts_with('-') {
+        assert_eq!(project.fails(&args), (5, "lifetime.over".into()));
+        args.push("--flaw=expired");
+    }
+    project.ok(&args);
 }
 
 /// A project whose CA reaches into the past, so that its devices can be over already.

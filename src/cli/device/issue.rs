@@ -11,6 +11,7 @@ use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
 use super::key::{Holder, KeyArgs};
 use crate::core::bundle;
+use crate::core::flaw::Flaw;
 use crate::core::ids::{CertificateId, ThingName};
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
@@ -58,6 +59,10 @@ pub(super) struct Issued {
     key: Origin,
     /// What a certificate request asked for and did not get.
     left_out: Vec<String>,
+    /// What is wrong on purpose.
+    flaw: Option<&'static str>,
+    #[serde(skip)]
+    wrong: Option<&'static str>,
     folder: PathBuf,
     files: Vec<PathBuf>,
     checked_against: Option<PathBuf>,
@@ -93,6 +98,7 @@ impl Origin {
 
 struct Made {
     issued: device_issue::Issued,
+    flaw: Option<Flaw>,
     origin: Origin,
     left_out: Vec<String>,
 }
@@ -108,7 +114,7 @@ impl Args {
         let names = self.profile.names(&profile, self.name.as_str())?;
         let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
-        let Holder { key, settled } = self.key.holder(names, &profile, &factory)?;
+        let Holder { key, settled, flaw } = self.key.holder(names, &profile, &factory)?;
         let origin = Origin::of(&key);
         let request = Request {
             device: self.name.to_string(),
@@ -121,13 +127,21 @@ impl Args {
             issuer: ca.issuer(),
             template: chosen.as_ref().map(|chosen| &chosen.template),
             replaces: None,
+            flaw,
         };
         let issued = factory.issue().run(&request)?;
         let made = Made {
             issued,
             origin,
             left_out: settled.left_out,
+            flaw,
         };
+        if let Some(flaw) = flaw {
+            report::note(format_args!(
+                "warning: this identity is FLAWED on purpose: {}",
+                flaw.what()
+            ));
+        }
         Ok(self.report(&factory, (&ca, &folder), (made, chosen)))
     }
 
@@ -171,6 +185,8 @@ impl Args {
             finished_earlier_run: made.issued.finished,
             key: made.origin,
             left_out: made.left_out,
+            flaw: made.flaw.map(Flaw::word),
+            wrong: made.flaw.map(Flaw::what),
             certificate_pem: leaf.to_pem(),
             chain_pem: pem(bundle::CHAIN),
             ca_pem: pem(bundle::CA_BUNDLE),
@@ -212,6 +228,9 @@ impl fmt::Display for Issued {
             not_after: self.not_after,
         };
         writeln!(f, "{verb} {}", self.device)?;
+        if let (Some(flaw), Some(wrong)) = (self.flaw, self.wrong) {
+            writeln!(f, "  FLAW     {flaw}: {wrong}")?;
+        }
         writeln!(f, "  subject  {}", self.subject)?;
         writeln!(f, "  valid    {}", window.describe(self.now))?;
         writeln!(f, "  serial   {}", self.serial)?;

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
 use super::super::args_csr::{RuleArgs, at, read_one};
 use super::super::args_issue::{Ask, Curve, PassphraseArgs, Secret};
 use super::super::args_profile::Names;
 use super::super::report::note;
 use super::super::wire::factory::Factory;
 use crate::core::csr::rule::{self, Settled, Wanted};
+use crate::core::flaw::Flaw;
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey};
 use crate::core::pem;
 use crate::core::profile::Profile;
@@ -33,12 +36,22 @@ pub(super) struct KeyArgs {
     /// A file that holds the passphrase of --key
     #[arg(long, value_name = "FILE", requires = "key")]
     key_passphrase_file: Option<PathBuf>,
+    /// Make the identity wrong on purpose, for tests; the ledger remembers it
+    #[arg(long, value_name = "FLAW", conflicts_with_all = ["csr", "key"], value_parser = flaws())]
+    flaw: Option<Flaw>,
+}
+
+fn flaws() -> impl TypedValueParser<Value = Flaw> {
+    let word = |flaw: &Flaw| PossibleValue::new(flaw.word()).help(flaw.what());
+    PossibleValuesParser::new(Flaw::ALL.iter().map(word))
+        .try_map(|word| Flaw::from_word(&word).ok_or("no such flaw"))
 }
 
 /// Whose key it is, and what the certificate is to say of its holder.
 pub(super) struct Holder {
     pub(super) key: KeySource,
     pub(super) settled: Settled,
+    pub(super) flaw: Option<Flaw>,
 }
 
 impl KeyArgs {
@@ -55,14 +68,23 @@ impl KeyArgs {
             let settled = rule::settle(&csr, &wanted, self.rules.rules())
                 .map_err(|error| at(&path.display().to_string(), error))?;
             let key = KeySource::Elsewhere(csr.public_key);
-            return Ok(Holder { key, settled });
+            return Ok(Holder {
+                key,
+                settled,
+                flaw: None,
+            });
         }
-        let key = match &self.key {
-            Some(path) => self.existing(path, factory)?,
-            None => KeySource::New(self.algorithm(profile)),
+        let flawed = self.flaw.map(Flaw::key).transpose()?.flatten();
+        let key = match (&self.key, flawed) {
+            (_, Some((key, public))) => KeySource::Given(key, public),
+            (Some(path), None) => self.existing(path, factory)?,
+            (None, None) => KeySource::New(self.algorithm(profile)),
         };
-        let settled = as_wanted(wanted);
-        Ok(Holder { key, settled })
+        Ok(Holder {
+            key,
+            settled: as_wanted(wanted),
+            flaw: self.flaw,
+        })
     }
 
     fn algorithm(&self, profile: &Profile) -> KeyAlgorithm {

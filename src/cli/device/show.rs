@@ -63,6 +63,9 @@ impl fmt::Display for Shown {
             if let Some(id) = &record.id {
                 write!(f, "\n  id       {id}")?;
             }
+            if let Some(flaw) = &record.flaw {
+                write!(f, "\n  FLAW     {flaw}, made wrong on purpose")?;
+            }
             if let Some(revocation) = &record.revocation {
                 write!(f, "\n  revoked  {}: {}", revocation.at, revocation.reason)?;
             }

@@ -248,6 +248,7 @@ fn request<'a>(
         issuer: ca.issuer(),
         template: chosen.map(|chosen| &chosen.template),
         replaces: None,
+        flaw: None,
     }
 }
 

@@ -31,8 +31,10 @@ impl CertificateView {
     pub(super) fn line(&self) -> String {
         let id = self.record.id.as_ref().map_or("-", |id| id.short());
         let live = if self.record.live { "live" } else { "" };
+        let flaw = self.record.flaw.as_ref();
+        let flaw = flaw.map_or_else(String::new, |flaw| format!(" FLAW {flaw}"));
         format!(
-            "{:<24} {:<11} {:<4} {:<12} {}",
+            "{:<24} {:<11} {:<4} {:<12} {}{flaw}",
             self.record.device,
             self.record.state,
             live,

@@ -94,6 +94,7 @@ impl Factory {
             files: &self.files,
             keygen: &self.keygen,
             ledger: &*self.ledger,
+            signer_of: &signer_of,
         }
     }
 
