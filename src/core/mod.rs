@@ -25,6 +25,9 @@ pub mod der;
 /// What differs between two JSON texts.
 #[cfg(feature = "operator")]
 pub mod diff;
+/// Distinguished names, for comparison.
+#[cfg(feature = "operator")]
+pub mod dn;
 /// A certificate before it is signed: draft, sign elsewhere, seal.
 #[cfg(feature = "sandbox")]
 pub mod draft;
@@ -70,6 +73,9 @@ pub mod ledger_stats;
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// Whether a certificate is good, by path building and validation of our own.
+#[cfg(feature = "operator")]
+pub mod path;
 /// Subjects with placeholders.
 pub mod pattern;
 /// PEM in, PEM out.

@@ -15,6 +15,9 @@ pub mod ca_register;
 /// Certificates from files, folders, stdin or a server.
 #[cfg(feature = "operator")]
 pub mod cert_gather;
+/// Who is trusted and what helps when certificates are verified.
+#[cfg(feature = "operator")]
+pub mod cert_verify;
 /// The first connect that knows JITP.
 pub mod connect;
 /// `device batch`.

@@ -27,13 +27,17 @@ pub(in crate::cli) struct Places {
 impl Places {
     /// Everything at the places named.
     pub(in crate::cli) fn gather(&self, machine: &Machine) -> Result<Vec<Artifact>, Failure> {
-        let gather = Gather {
+        Ok(self.gatherer(machine)?.run(&self.all()?)?)
+    }
+
+    /// What reads files, folders and servers.
+    pub(super) fn gatherer<'a>(&self, machine: &'a Machine) -> Result<Gather<'a>, Failure> {
+        Ok(Gather {
             files: &machine.files,
             browse: &machine.files,
             dial: &machine.dial,
             timeout: positive("--timeout", &self.timeout)?,
-        };
-        Ok(gather.run(&self.all()?)?)
+        })
     }
 
     fn all(&self) -> Result<Vec<Place>, Failure> {

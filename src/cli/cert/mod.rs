@@ -3,6 +3,7 @@
 mod gather;
 mod inspect;
 mod lint;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -14,6 +15,7 @@ use super::settings::Settings;
 pub(super) enum Command {
     Inspect(inspect::Args),
     Lint(lint::Args),
+    Verify(verify::Args),
 }
 
 impl Command {
@@ -26,6 +28,7 @@ impl Command {
         match self {
             Self::Inspect(args) => output.finish(args.run(settings)),
             Self::Lint(args) => output.finish(args.run(settings)),
+            Self::Verify(args) => output.finish(args.run(settings)),
         }
     }
 }

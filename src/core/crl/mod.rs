@@ -1,15 +1,18 @@
 //! Certificate revocation lists (RFC 5280 §5): read, and drafted.
 
 mod draft;
+pub mod point;
 
 use std::collections::HashMap;
 
-use x509_parser::extensions::{IssuingDistributionPoint, ParsedExtension};
+use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::{CertificateRevocationList, RevokedCertificate};
 
 pub use draft::{CrlDraft, CrlSpec, Revoked};
+pub use point::Scope;
 
+use crate::core::dn::Dn;
 use crate::core::key::{KeyAlgorithm, PublicKey};
 use crate::core::revocation::RevocationReason;
 use crate::core::subject::Subject;
@@ -37,20 +40,11 @@ pub struct Crl {
     /// authorityKeyIdentifier's keyIdentifier.
     pub authority_key_id: Option<Vec<u8>>,
     /// What makes it unusable for deciding about a certificate: a critical extension that is not
-    /// processed here (delta and partitioned CRLs among them), or a fault in its form.
+    /// processed here (that of delta CRLs among them), or a fault in its form.
     pub unusable: Option<String>,
     /// Which certificates it speaks of, by issuingDistributionPoint.
     pub scope: Scope,
     entries: HashMap<Vec<u8>, Entry>,
-}
-
-/// Which certificates a CRL speaks of (RFC 5280 §5.2.5).
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Scope {
-    /// Only end entities.
-    pub only_users: bool,
-    /// Only CAs.
-    pub only_cas: bool,
 }
 
 /// One revoked certificate.
@@ -123,6 +117,10 @@ impl Crl {
                 self.fault(format!("extension {} stands twice", extension.oid));
             }
             seen.push(&extension.oid);
+            if extension.oid.to_id_string() == "2.5.29.28" {
+                self.take_scope(extension.value);
+                continue;
+            }
             match extension.parsed_extension() {
                 ParsedExtension::AuthorityKeyIdentifier(id) => {
                     self.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
@@ -130,7 +128,6 @@ impl Crl {
                 ParsedExtension::CRLNumber(number) if !extension.critical => {
                     self.number = Some(number.to_bytes_be());
                 }
-                ParsedExtension::IssuingDistributionPoint(point) => self.take_scope(point),
                 _ if extension.critical => {
                     self.fault(format!(
                         "its critical extension {} is not processed here",
@@ -142,28 +139,12 @@ impl Crl {
         }
     }
 
-    fn take_scope(&mut self, point: &IssuingDistributionPoint<'_>) {
-        self.scope = Scope {
-            only_users: point.only_contains_user_certs,
-            only_cas: point.only_contains_ca_certs,
-        };
-        let partial = [
-            (point.indirect_crl, "it is an indirect CRL"),
-            (
-                point.only_some_reasons.is_some(),
-                "it speaks of some reasons only",
-            ),
-            (
-                point.only_contains_attribute_certs,
-                "it speaks of attribute certificates only",
-            ),
-            (
-                point.distribution_point.is_some(),
-                "it is one part of a list in several parts",
-            ),
-        ];
-        if let Some((_, why)) = partial.iter().find(|(on, _)| *on) {
-            self.fault((*why).to_owned());
+    fn take_scope(&mut self, value: &[u8]) {
+        let issuer = Dn::parse(&self.issuer_der).unwrap_or_default();
+        match Scope::parse(value, &issuer) {
+            Some(scope) if scope.is_indirect => self.fault("it is an indirect CRL".to_owned()),
+            Some(scope) => self.scope = scope,
+            None => self.fault("its issuingDistributionPoint cannot be read".to_owned()),
         }
     }
 
@@ -178,20 +159,18 @@ impl Crl {
             }
         }
         let code = revoked.reason_code().map_or(0, |(_, code)| code.0);
-        let digits = revoked.raw_serial();
-        let lead = digits.iter().take_while(|b| **b == 0).count();
         let entry = Entry {
             at: UtcTime::from_unix(revoked.revocation_date.timestamp()),
             reason: RevocationReason::from_code(code),
         };
-        self.entries.insert(digits[lead..].to_vec(), entry);
+        self.entries.insert(serial_key(revoked.raw_serial()), entry);
     }
 
     fn fault(&mut self, why: String) {
         self.unusable.get_or_insert(why);
     }
 
-    /// The entry of this serial number (big-endian, without leading zeros).
+    /// The entry of this serial number (big-endian, without leading zeros; or [`serial_key`]).
     pub fn entry(&self, serial: &[u8]) -> Option<&Entry> {
         self.entries.get(serial)
     }
@@ -221,6 +200,17 @@ impl Crl {
         der::first(&self.der)
             .is_some_and(|(list, _)| signature::verify(list.content, key.spki()).is_ok())
     }
+}
+
+/// The number of an `INTEGER` (its content) by which entries are found: without leading zeros. A
+/// negative one, which RFC 5280 §4.1.2.2 wants handled, keeps apart from the positive one of the
+/// same bytes by a zero byte, with which no other begins.
+pub fn serial_key(integer: &[u8]) -> Vec<u8> {
+    if integer.first().is_some_and(|byte| byte & 0x80 != 0) {
+        return [&[0], integer].concat();
+    }
+    let lead = integer.iter().take_while(|byte| **byte == 0).count();
+    integer[lead..].to_vec()
 }
 
 /// A CRL that cannot be read or made.
