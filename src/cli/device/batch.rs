@@ -154,20 +154,8 @@ impl Args {
             batch: &places.batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let (tally, seconds) = timed(&mut factory, &request, output)?;
-        let batched = Batched {
-            batch: places.batch,
-            devices: total,
-            tally,
-            ca: ca.name,
-            validity,
-            out: shown(&places.out),
-            manifest: places.manifest.as_deref().map(shown),
-            to_stdout,
-            checked_against: chosen.map(|chosen| shown(&chosen.path)),
-            seconds,
-            devices_per_second: rate(tally.issued, seconds),
-        };
+        let done = timed(&mut factory, &request, output)?;
+        let batched = Batched::new(&request, done, chosen.as_ref());
         if to_stdout {
             report::note(batched.text());
         }
@@ -396,6 +384,24 @@ fn timed(
     watcher.end();
     let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
     Ok((outcome?, seconds))
+}
+
+impl Batched {
+    fn new(request: &Request<'_>, (tally, seconds): (Tally, f64), chosen: Option<&Chosen>) -> Self {
+        Self {
+            batch: request.batch.to_owned(),
+            devices: request.total,
+            tally,
+            ca: request.issuer.name.to_owned(),
+            validity: request.validity,
+            out: shown(request.out),
+            manifest: request.manifest.map(shown),
+            to_stdout: request.out == Path::new("-"),
+            checked_against: chosen.map(|chosen| shown(&chosen.path)),
+            seconds,
+            devices_per_second: rate(tally.issued, seconds),
+        }
+    }
 }
 
 impl Report for Batched {}
