@@ -8,7 +8,7 @@ use super::wire::factory::Factory;
 use crate::core::csr::rule::Wanted;
 use crate::core::draft::Purpose;
 use crate::core::lifetime::Lifetime;
-use crate::core::pattern;
+use crate::core::pattern::{self, PatternError};
 use crate::core::profile::{BUILT_IN, Profile};
 use crate::core::subject::Subject;
 use crate::core::time::Span;
@@ -100,65 +100,36 @@ impl WindowArgs {
 }
 
 impl ProfileArgs {
-    /// The profile that is named, or one that says nothing.
+    /// The profile that is named, or one that says nothing; for a device, never for a CA.
     pub(super) fn load(&self, settings: &Settings) -> Result<Profile, Failure> {
         let configured = settings.file.issue.profile.as_deref();
+        let base = settings
+            .project
+            .as_deref()
+            .filter(|_| self.cert_profile.is_none());
         let Some(name) = self.cert_profile.as_deref().or(configured) else {
             return Ok(Profile::default());
         };
-        if let Some(text) = Profile::built_in(name) {
-            return Ok(Profile::parse(text, name)?);
+        let profile = read(name, base)?;
+        if let Some(Purpose::Root { .. } | Purpose::Intermediate { .. }) = profile.purpose {
+            let message = format!("the profile `{name}` is for a CA, not for a device");
+            return Err(other_purpose(message).hint("make a CA with `nameplate ca create NAME`"));
         }
-        let mut path = PathBuf::from(name);
-        if let (None, Some(project)) = (&self.cert_profile, &settings.project) {
-            path = project.join(path);
-        }
-        let disk = Factory::disk();
-        if !disk.exists(&path) {
-            return Err(unknown(name));
-        }
-        let bytes = disk.read(&path, MAX_BYTES)?;
-        let text = std::str::from_utf8(&bytes).map_err(|error| not_text(&path, error))?;
-        Ok(Profile::parse(text, &path.display().to_string())?)
+        Ok(profile)
     }
 
-    /// Subject and alternative names with their placeholders filled in.
-    pub(super) fn names<'a>(
-        &self,
-        profile: &Profile,
-        device: &'a str,
-    ) -> Result<Names<'a>, Failure> {
+    /// What is to be filled in. Every --set is asked for by something.
+    pub(super) fn patterns<'a>(&'a self, profile: &'a Profile) -> Result<Patterns<'a>, Failure> {
         let said = self.subject.as_deref().or(profile.subject.as_deref());
-        let subject = said.unwrap_or("CN={name}");
-        let patterns: Vec<&String> = profile.alternative_names.iter().chain(&self.san).collect();
-        self.all_used(subject, &patterns)?;
-        let value_of = |key: &str| {
-            let set = || self.set.iter().rev().find(|(known, _)| known == key);
-            if key == "name" {
-                Some(device)
-            } else {
-                set().map(|(_, value)| value.as_str())
-            }
-        };
-        Ok(Names {
-            device,
+        let patterns = Patterns {
+            subject: said.unwrap_or("CN={name}"),
             said: said.is_some(),
-            subject: pattern::fill(subject, &value_of)?,
-            alternative: patterns
-                .into_iter()
-                .map(|pattern| pattern::fill_text(pattern, &value_of))
-                .collect::<Result<_, _>>()?,
-        })
-    }
-
-    /// A value that nothing asks for is a slip of the pen.
-    fn all_used(&self, subject: &str, patterns: &[&String]) -> Result<(), Failure> {
-        let mut asked = pattern::placeholders(subject)?;
-        for pattern in patterns {
-            asked.extend(pattern::placeholders(pattern)?);
-        }
+            names: profile.alternative_names.iter().chain(&self.san).collect(),
+            set: &self.set,
+        };
+        let asked = patterns.placeholders()?;
         match self.set.iter().find(|(key, _)| !asked.contains(&&key[..])) {
-            None => Ok(()),
+            None => Ok(patterns),
             Some((key, _)) => {
                 let message = format!("--set gives `{key}`, and no pattern names `{{{key}}}`");
                 Err(Failure::new(Kind::Usage, "profile.set", message)
@@ -166,6 +137,146 @@ impl ProfileArgs {
             }
         }
     }
+
+    /// Subject and alternative names of one device with their placeholders filled in.
+    pub(super) fn names<'a>(
+        &self,
+        profile: &Profile,
+        device: &'a str,
+    ) -> Result<Names<'a>, Failure> {
+        let patterns = self.patterns(profile)?;
+        let value_of = |key: &str| match key {
+            "name" => Some(device),
+            _ => patterns.set(key),
+        };
+        Ok(Names {
+            device,
+            said: patterns.said,
+            subject: patterns.subject(&value_of)?,
+            alternative: patterns.names(&value_of)?,
+        })
+    }
+}
+
+/// Patterns, and the values that --set gives.
+pub(super) struct Patterns<'a> {
+    subject: &'a str,
+    /// Whether flag or profile names the subject.
+    said: bool,
+    names: Vec<&'a String>,
+    set: &'a [(String, String)],
+}
+
+impl Patterns<'_> {
+    /// The value that --set gives; the last one counts.
+    pub(super) fn set(&self, key: &str) -> Option<&str> {
+        let set = self.set.iter().rev().find(|(known, _)| known == key);
+        set.map(|(_, value)| &value[..])
+    }
+
+    /// Every placeholder there is.
+    pub(super) fn placeholders(&self) -> Result<Vec<&str>, PatternError> {
+        let mut asked = pattern::placeholders(self.subject)?;
+        for name in &self.names {
+            asked.extend(pattern::placeholders(name)?);
+        }
+        Ok(asked)
+    }
+
+    /// Whether one device's alternative names may differ from another's.
+    pub(super) fn names_vary(&self) -> bool {
+        let varies = |key: &&str| self.set(key).is_none();
+        let asked = self.names.iter().map(|name| pattern::placeholders(name));
+        asked.flatten().flatten().any(|key| varies(&key))
+    }
+
+    pub(super) fn subject<'v>(
+        &self,
+        value_of: &dyn Fn(&str) -> Option<&'v str>,
+    ) -> Result<Subject, PatternError> {
+        pattern::fill(self.subject, value_of)
+    }
+
+    pub(super) fn names<'v>(
+        &self,
+        value_of: &dyn Fn(&str) -> Option<&'v str>,
+    ) -> Result<Vec<String>, PatternError> {
+        let names = self.names.iter();
+        names
+            .map(|name| pattern::fill_text(name, value_of))
+            .collect()
+    }
+}
+
+/// A CA's profile, its subject, and values for the placeholders.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct CaProfileArgs {
+    /// Certificate profile: root-ca, intermediate-ca or a TOML file [default: by --parent]
+    #[arg(long, value_name = "NAME|FILE")]
+    cert_profile: Option<String>,
+    /// Subject; `{name}` is the CA's name [default: the profile's, or CN={name}]
+    #[arg(long, value_name = "DN")]
+    subject: Option<String>,
+    /// A placeholder's value; `{name}` is the CA's name and cannot be set
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    set: Vec<(String, String)>,
+}
+
+impl CaProfileArgs {
+    /// The profile that is named, or one that says nothing; it must be for a root, or for a CA
+    /// below another.
+    pub(super) fn load(&self, root: bool) -> Result<Profile, Failure> {
+        let Some(name) = &self.cert_profile else {
+            return Ok(Profile::default());
+        };
+        let profile = read(name, None)?;
+        let what = if root {
+            "a root CA"
+        } else {
+            "a CA below another"
+        };
+        let fits = match profile.purpose {
+            Some(Purpose::Root { .. }) => root,
+            Some(Purpose::Intermediate { .. }) => !root,
+            _ => false,
+        };
+        if fits {
+            return Ok(profile);
+        }
+        let message = format!("the profile `{name}` is not for {what}");
+        Err(other_purpose(message)
+            .hint("a CA's profile has purpose = \"root-ca\", or with --parent \"intermediate-ca\""))
+    }
+
+    /// The subject with its placeholders filled in.
+    pub(super) fn subject(&self, profile: &Profile, ca: &str) -> Result<Subject, Failure> {
+        let args = ProfileArgs {
+            cert_profile: None,
+            subject: self.subject.clone(),
+            san: Vec::new(),
+            set: self.set.clone(),
+        };
+        Ok(args.names(profile, ca)?.subject)
+    }
+}
+
+/// The profile of this name; a file is looked for from `base`.
+fn read(name: &str, base: Option<&Path>) -> Result<Profile, Failure> {
+    if let Some(text) = Profile::built_in(name) {
+        return Ok(Profile::parse(text, name)?);
+    }
+    let path = base.map_or_else(|| PathBuf::from(name), |base| base.join(name));
+    let disk = Factory::disk();
+    if !disk.exists(&path) {
+        return Err(unknown(name));
+    }
+    let bytes = disk.read(&path, MAX_BYTES)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| not_text(&path, error))?;
+    Ok(Profile::parse(text, &path.display().to_string())?)
+}
+
+fn other_purpose(message: String) -> Failure {
+    Failure::new(Kind::Input, "profile.purpose", message)
 }
 
 /// There is no such profile.

@@ -293,8 +293,9 @@ fn alternative_name(text: &str) -> Result<SanType, DraftError> {
     let ia5 = || value.try_into().map_err(|_| wrong());
     Ok(match kind {
         "IP" => SanType::IpAddress(value.parse().map_err(|_| wrong())?),
-        "URI" => SanType::URI(ia5()?),
-        "email" => SanType::Rfc822Name(ia5()?),
+        "URI" if is_uri(value) => SanType::URI(ia5()?),
+        "email" if is_mailbox(value) => SanType::Rfc822Name(ia5()?),
+        "URI" | "email" => return Err(wrong()),
         _ if value.bytes().all(is_host) => SanType::DnsName(ia5()?),
         _ => return Err(wrong()),
     })
@@ -303,6 +304,23 @@ fn alternative_name(text: &str) -> Result<SanType, DraftError> {
 /// What host names hold; `*` for a wildcard, `_` because hosts in private networks have it.
 fn is_host(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"-_.*".contains(&b)
+}
+
+/// A scheme and something after it (RFC 3986 §3.1).
+fn is_uri(text: &str) -> bool {
+    let part = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(part)
+            && !rest.is_empty()
+    })
+}
+
+/// `local-part@domain` (RFC 5280 §4.2.1.6).
+fn is_mailbox(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.is_empty() && domain.bytes().all(is_host)
+    })
 }
 
 /// A stand-in for the CA's key that keeps what it is asked to sign.
@@ -638,6 +656,12 @@ mod tests {
             ("IP:pump", false),
             ("DNS:pümpe", false),
             ("uri:urn:x", false),
+            ("URI:pump", false),
+            ("URI::x", false),
+            ("email:pump", false),
+            ("email:@a", false),
+            ("email:a@b@c", false),
+            ("email:a+b@c.example", true),
             ("other:x", false),
             ("DNS:a:b", false),
             ("*.pump_1.example", true),

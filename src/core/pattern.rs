@@ -92,6 +92,13 @@ impl Explain for PatternError {
             Self::Unknown(_) => "pattern.unknown",
         }
     }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Subject(error) => error.hint(),
+            Self::Unknown(name) => Some(format!("give it with --set {name}=VALUE")),
+            Self::Open(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

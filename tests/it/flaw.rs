@@ -185,6 +185,7 @@ fn a_flaw_is_asked_for_by_name_and_shown_everywhere() {
         "srv",
         "--cert-profile",
         "server",
+        "--set=host=broker.example",
         "--flaw",
     ];
     project.ok(&[&both[..], &["name-mismatch"]].concat());

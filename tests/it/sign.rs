@@ -215,16 +215,20 @@ fn a_named_device_takes_its_request_and_a_killed_run_is_finished() {
     verified(&project, "pump-1");
 
     openssl(&project, "pump-2", (P384, &[]));
-    let server = ["--cert-profile", "server", "--subject-from", "csr"];
+    let front = ["--cert-profile", "server", "--set", "host=broker.example"];
+    let server = [&front[..], &["--subject-from", "csr"]].concat();
     let issue = ["device", "issue", "pump-2", "--csr", "pump-2.csr"];
     assert_eq!(
-        project.fails(&[&issue[..], &server[..2]].concat()),
+        project.fails(&[&issue[..], &front].concat()),
         (5, "csr.unmet".into())
     );
     let report = project.ok(&[&issue[..], &server].concat());
     assert_eq!(report["subject"], "O=Pumps, CN=pump-2");
     assert_eq!(report["key"], "elsewhere");
-    assert_eq!(leaf(&project, "pump-2").alternative_names, ["DNS:pump-2"]);
+    assert_eq!(
+        leaf(&project, "pump-2").alternative_names,
+        ["DNS:broker.example"]
+    );
 }
 
 #[test]

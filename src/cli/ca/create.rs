@@ -4,14 +4,17 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::super::args_issue::{Ask, CaHandle, Curve, LifetimeArgs, PassphraseArgs, load_ca};
+use super::super::args_profile::CaProfileArgs;
 use super::super::report::Report;
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
 use super::super::wire::keys::OpenedKey;
 use super::view::{CaView, check_name};
+use crate::core::draft::Purpose;
+use crate::core::key::KeyAlgorithm;
 use crate::core::key_uri::KeyUri;
 use crate::core::lifetime::{Lifetime, OnCaExpiry};
-use crate::core::subject::Subject;
+use crate::core::profile::Profile;
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::{CaCreate, CaCreateError, PASSPHRASE_HINT, Request};
@@ -30,17 +33,17 @@ pub(in crate::cli) struct Args {
     /// Make an intermediate below this CA [default: make a root]
     #[arg(long, value_name = "CA")]
     parent: Option<String>,
-    /// Subject [default: CN=NAME]
-    #[arg(long, value_name = "DN")]
-    subject: Option<String>,
+    #[command(flatten)]
+    profile: CaProfileArgs,
     #[command(flatten)]
     lifetime: LifetimeArgs,
-    /// How many CA levels may follow below [default: 1 for a root, 0 for an intermediate]
+    /// How many CA levels may follow below [default: the profile's, or 1 for a root and 0 for an
+    /// intermediate]
     #[arg(long, value_name = "N")]
     path_len: Option<u8>,
-    /// Curve of the new key
-    #[arg(long, value_enum, default_value_t = Curve::P256)]
-    curve: Curve,
+    /// Curve of the new key [default: the profile's, or p256]
+    #[arg(long, value_enum)]
+    curve: Option<Curve>,
     /// Use the key in a token or in KMS: pkcs11:token=T;object=LABEL or awskms:alias/NAME
     #[arg(long, value_name = "URI", conflicts_with = "unencrypted")]
     key: Option<KeyUri>,
@@ -74,23 +77,19 @@ impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Created, Failure> {
         check_name(&self.name)?;
         let factory = Factory::open(settings)?;
-        let default_subject = format!("CN={}", self.name);
-        let subject: Subject = self
-            .subject
-            .as_deref()
-            .unwrap_or(&default_subject)
-            .parse()?;
+        let profile = self.profile.load(self.parent.is_none())?;
+        let subject = self.profile.subject(&profile, &self.name)?;
         let secret = self.secret(settings)?;
         let parent = self.load_parent(settings, &factory)?;
-        let (lifetime, path_len) = self.defaults(settings, parent.is_none())?;
-        let key = self.open_key(settings, &factory)?;
+        let (lifetime, path_len) = self.defaults(settings, &profile)?;
+        let key = self.open_key(&profile, (settings, &factory))?;
         let request = Request {
             name: &self.name,
             folder: settings.ca_dir()?.join(&self.name),
             subject,
             lifetime,
-            path_len: Some(path_len),
-            algorithm: self.curve.into(),
+            path_len,
+            algorithm: self.algorithm(&profile),
             elsewhere: key.as_ref().map(OpenedKey::elsewhere),
             passphrase: secret.as_ref().map(|secret| &secret[..]),
             parent: parent.as_ref().map(|ca| ca.issuer()),
@@ -113,26 +112,43 @@ impl Args {
         })
     }
 
-    /// Lifetime and path length, as asked or usual.
-    fn defaults(&self, settings: &Settings, root: bool) -> Result<(Lifetime, u8), Failure> {
-        let (span, path_len) = if root {
-            (Span::days(3_650), 1)
-        } else {
-            (Span::days(1_825), 0)
+    /// Lifetime and path length: flag, then profile, then what is usual.
+    fn defaults(
+        &self,
+        settings: &Settings,
+        profile: &Profile,
+    ) -> Result<(Lifetime, Option<u8>), Failure> {
+        let (usual, levels) = match self.parent {
+            None => (Span::days(3_650), 1),
+            Some(_) => (Span::days(1_825), 0),
         };
+        let span = profile.validity.unwrap_or(usual);
         let mut lifetime = self.lifetime.lifetime(settings, span)?;
-        if self.lifetime.days.is_none() && self.lifetime.not_after.is_none() {
-            // The default length is a ceiling: the parent's end is as good.
-            lifetime.on_ca_expiry = OnCaExpiry::Clamp;
+        lifetime.backdate = profile.backdate.unwrap_or(lifetime.backdate);
+        let asked = self.lifetime.days.is_some() || self.lifetime.not_after.is_some();
+        match (self.lifetime.on_ca_expiry, profile.on_ca_expiry) {
+            (None, Some(rule)) => lifetime.on_ca_expiry = rule,
+            // The usual length is a ceiling: the parent's end is as good.
+            (None, None) if !asked => lifetime.on_ca_expiry = OnCaExpiry::Clamp,
+            _ => {}
         }
-        Ok((lifetime, self.path_len.unwrap_or(path_len)))
+        let of_profile = match profile.purpose {
+            Some(Purpose::Root { path_len } | Purpose::Intermediate { path_len }) => path_len,
+            _ => Some(levels),
+        };
+        Ok((lifetime, self.path_len.or(of_profile)))
+    }
+
+    fn algorithm(&self, profile: &Profile) -> KeyAlgorithm {
+        let asked = self.curve.map(KeyAlgorithm::from);
+        asked.or(profile.key).unwrap_or(KeyAlgorithm::EcP256)
     }
 
     /// The key in the token or in KMS. A new one is made only for a CA name that is free.
     fn open_key(
         &self,
-        settings: &Settings,
-        factory: &Factory,
+        profile: &Profile,
+        (settings, factory): (&Settings, &Factory),
     ) -> Result<Option<OpenedKey>, Failure> {
         let Some(uri) = &self.key else {
             return Ok(None);
@@ -145,7 +161,9 @@ impl Args {
         if known.iter().any(|ca| ca.name == self.name) {
             return Err(CaCreateError::Exists(self.name.clone()).into());
         }
-        token.generate(uri, settings, self.curve.into()).map(Some)
+        token
+            .generate(uri, settings, self.algorithm(profile))
+            .map(Some)
     }
 
     fn load_parent(

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::super::args_issue::{CaArgs, CaHandle, Curve, LifetimeArgs};
+use super::super::args_issue::{CaArgs, CaHandle, Curve};
+use super::super::args_profile::{Patterns, ProfileArgs, WindowArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Output, Report};
 use super::super::settings::Settings;
@@ -13,9 +14,12 @@ use super::super::wire::factory::{Factory, shown, threads};
 use super::handover::HandoverArgs;
 use super::progress::{Watcher, rate};
 use crate::core::batch::{Columns, ListError, ListFormat, Row, RowProblem, Rows};
+use crate::core::draft::{self, Purpose};
 use crate::core::fit;
 use crate::core::ids::hex;
-use crate::core::pattern;
+use crate::core::key::KeyAlgorithm;
+use crate::core::lifetime::LifetimeError;
+use crate::core::profile::Profile;
 use crate::core::time::Validity;
 use crate::explain::{Failure, Kind};
 use crate::flows::device_batch::{BatchError, ListCheck, Order, Request, Tally};
@@ -38,14 +42,8 @@ pub(in crate::cli) struct Args {
     /// The column that names the device [default: name, thing, thing_name or serial]
     #[arg(long, value_name = "COLUMN")]
     name_column: Option<String>,
-    /// Subject; `{name}` is the device's name, `{COLUMN}` a column's value [default: CN={name}]
-    #[arg(
-        long,
-        value_name = "DN",
-        default_value = "CN={name}",
-        hide_default_value = true
-    )]
-    subject: String,
+    #[command(flatten)]
+    profile: ProfileArgs,
     /// Where identities go: a folder, or the stream's file; `-` is stdout [default: devices in the
     /// project, with the shape's extension]
     #[arg(long, short, value_name = "PATH")]
@@ -62,11 +60,11 @@ pub(in crate::cli) struct Args {
     /// and a random number]
     #[arg(long, value_name = "NAME")]
     batch: Option<String>,
-    /// Curve of the new keys
-    #[arg(long, value_enum, default_value_t = Curve::P256)]
-    curve: Curve,
+    /// Curve of the new keys [default: the profile's, or p256]
+    #[arg(long, value_enum)]
+    curve: Option<Curve>,
     #[command(flatten)]
-    lifetime: LifetimeArgs,
+    window: WindowArgs,
     #[command(flatten)]
     ca: CaArgs,
     #[command(flatten)]
@@ -124,17 +122,21 @@ impl Args {
         let to_stdout = self.out.as_deref() == Some(Path::new("-"));
         self.handover.check(to_stdout, output)?;
         let chosen = self.chosen(settings, &factory)?;
+        let profile = self.profile.load(settings)?;
+        let patterns = self.profile.patterns(&profile)?;
+        let alternative_names = fixed_names(&patterns)?;
         let source = factory.streams.source(&self.file)?;
         let rows = || self.rows(&*source);
-        let order = |row: &Row| self.order(row, chosen.as_ref());
-        let total = self.checked(ListCheck {
+        let order = |row: &Row| order(row, &patterns, chosen.as_ref());
+        let check = ListCheck {
             rows: &rows,
             order: &order,
             threads: threads(),
-        })?;
+        };
+        let total = self.checked(&check, &patterns)?;
         let places = self.places(settings, &factory)?;
         let ca = self.ca.load(settings, &factory)?;
-        let validity = self.validity(settings, (&factory, &ca))?;
+        let validity = self.validity((settings, &profile), (&factory, &ca))?;
         let password = self.handover.password(&factory.files)?;
         let request = Request {
             rows: &rows,
@@ -145,25 +147,15 @@ impl Args {
             password: password.as_ref().map(|text| &text[..]),
             manifest: places.manifest.as_deref(),
             validity,
-            algorithm: self.curve.into(),
+            algorithm: self.algorithm(&profile),
+            purpose: profile.purpose.unwrap_or(Purpose::Device),
+            alternative_names,
             issuer: ca.issuer(),
             batch: &places.batch,
             fail_if_exists: self.if_exists == IfExists::Fail,
         };
-        let (tally, seconds) = timed(&mut factory, &request, output)?;
-        let batched = Batched {
-            batch: places.batch,
-            devices: total,
-            tally,
-            ca: ca.name,
-            validity,
-            out: shown(&places.out),
-            manifest: places.manifest.as_deref().map(shown),
-            to_stdout,
-            checked_against: chosen.map(|chosen| shown(&chosen.path)),
-            seconds,
-            devices_per_second: rate(tally.issued, seconds),
-        };
+        let done = timed(&mut factory, &request, output)?;
+        let batched = Batched::new(&request, done, chosen.as_ref());
         if to_stdout {
             report::note(batched.text());
         }
@@ -200,13 +192,22 @@ impl Args {
 
     fn validity(
         &self,
-        settings: &Settings,
+        (settings, profile): (&Settings, &Profile),
         (factory, ca): (&Factory, &CaHandle),
     ) -> Result<Validity, Failure> {
         let now = factory.clock.now();
         let window = ca.issuer().window(now)?;
-        let lifetime = self.lifetime.for_device(settings)?;
-        Ok(lifetime.resolve(now, Some(&window))?)
+        let lifetime = self.window.lifetime(settings, profile)?;
+        let validity = lifetime.resolve(now, Some(&window))?;
+        if validity.not_after < now {
+            return Err(LifetimeError::Over(validity.not_after).into());
+        }
+        Ok(validity)
+    }
+
+    fn algorithm(&self, profile: &Profile) -> KeyAlgorithm {
+        let asked = self.curve.map(KeyAlgorithm::from);
+        asked.or(profile.key).unwrap_or(KeyAlgorithm::EcP256)
     }
 
     fn out_path(&self, settings: &Settings) -> Result<PathBuf, Failure> {
@@ -268,7 +269,7 @@ impl Args {
     }
 
     /// Reads the whole list: every subject filled in and checked before anything is issued.
-    fn checked(&self, check: ListCheck<'_>) -> Result<u64, Failure> {
+    fn checked(&self, check: &ListCheck<'_>, patterns: &Patterns<'_>) -> Result<u64, Failure> {
         let named = |failure: Failure| {
             let message = format!("`{}`: {}", self.file.display(), failure.message);
             Failure { message, ..failure }
@@ -278,49 +279,12 @@ impl Args {
             Err(error @ BatchError::List(_)) => return Err(named(error.into())),
             Err(error) => return Err(error.into()),
         };
-        self.known_placeholders(&checked.columns)?;
+        known_placeholders(patterns, &checked.columns)?;
         if checked.problems.is_empty() {
             Ok(checked.devices)
         } else {
             Err(named(ListError::Rows(checked.problems).into()))
         }
-    }
-
-    fn known_placeholders(&self, columns: &Columns) -> Result<(), Failure> {
-        let columns = columns.names();
-        let unknown = pattern::placeholders(&self.subject)?
-            .into_iter()
-            .find(|name| *name != "name" && !columns.iter().any(|column| column == name));
-        match unknown {
-            None => Ok(()),
-            Some(name) => {
-                let message = format!(
-                    "--subject names `{{{name}}}`, but the list has no such column; there are: {}",
-                    columns.join(", ")
-                );
-                Err(Failure::new(Kind::Input, "pattern.unknown", message))
-            }
-        }
-    }
-
-    fn order(&self, row: &Row, chosen: Option<&Chosen>) -> Result<Order, RowProblem> {
-        let slip = |failure: Failure| {
-            let because = failure.causes.iter().map(|cause| format!(": {cause}"));
-            let what = because.fold(failure.message, |text, more| text + &more);
-            RowProblem::new(row.line, None, what)
-        };
-        let subject = pattern::fill(&self.subject, &|key| match key {
-            "name" => Some(row.name.as_str()),
-            column => row.value(column),
-        })
-        .map_err(|error| slip(error.into()))?;
-        if let Some(chosen) = chosen {
-            fit::fits(&chosen.template, &subject).map_err(|error| slip(error.into()))?;
-        }
-        Ok(Order {
-            device: row.name.to_string(),
-            subject,
-        })
     }
 
     fn written(&self) -> ListFormat {
@@ -330,6 +294,74 @@ impl Args {
             _ => ListFormat::Csv,
         }
     }
+}
+
+/// Every placeholder has a value: the name, a column's, or one that --set gives.
+fn known_placeholders(patterns: &Patterns<'_>, columns: &Columns) -> Result<(), Failure> {
+    let columns = columns.names();
+    for name in patterns.placeholders()? {
+        let is_column = columns.iter().any(|column| column == name);
+        if is_column && patterns.set(name).is_some() {
+            let message = format!("`{name}` is a column of the list, and --set gives it too");
+            return Err(
+                Failure::new(Kind::Usage, "profile.set", message).hint("leave one of them out")
+            );
+        }
+        if name != "name" && !is_column && patterns.set(name).is_none() {
+            let message = format!(
+                "a pattern names `{{{name}}}`, but the list has no such column; there are: {}",
+                columns.join(", ")
+            );
+            return Err(Failure::new(Kind::Input, "pattern.unknown", message)
+                .hint("add the column, or give one value for all with --set KEY=VALUE"));
+        }
+    }
+    Ok(())
+}
+
+/// The alternative names that all devices share; none when they vary.
+fn fixed_names(patterns: &Patterns<'_>) -> Result<Vec<String>, Failure> {
+    if patterns.names_vary() {
+        return Ok(Vec::new());
+    }
+    let names = patterns.names(&|key| patterns.set(key))?;
+    for name in &names {
+        draft::check_alternative_name(name)?;
+    }
+    Ok(names)
+}
+
+/// What a row asks for, checked.
+fn order(row: &Row, patterns: &Patterns<'_>, chosen: Option<&Chosen>) -> Result<Order, RowProblem> {
+    let slip = |failure: Failure| {
+        let because = failure.causes.iter().map(|cause| format!(": {cause}"));
+        let what = because.fold(failure.message, |text, more| text + &more);
+        RowProblem::new(row.line, None, what)
+    };
+    let value_of = |key: &str| match key {
+        "name" => Some(row.name.as_str()),
+        column => row.value(column).or_else(|| patterns.set(column)),
+    };
+    let subject = patterns
+        .subject(&value_of)
+        .map_err(|error| slip(error.into()))?;
+    if let Some(chosen) = chosen {
+        fit::fits(&chosen.template, &subject).map_err(|error| slip(error.into()))?;
+    }
+    let mut alternative_names = Vec::new();
+    if patterns.names_vary() {
+        alternative_names = patterns
+            .names(&value_of)
+            .map_err(|error| slip(error.into()))?;
+        for name in &alternative_names {
+            draft::check_alternative_name(name).map_err(|error| slip(error.into()))?;
+        }
+    }
+    Ok(Order {
+        device: row.name.to_string(),
+        subject,
+        alternative_names,
+    })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
@@ -352,6 +384,24 @@ fn timed(
     watcher.end();
     let seconds = clock.monotonic().saturating_sub(started).as_secs_f64();
     Ok((outcome?, seconds))
+}
+
+impl Batched {
+    fn new(request: &Request<'_>, (tally, seconds): (Tally, f64), chosen: Option<&Chosen>) -> Self {
+        Self {
+            batch: request.batch.to_owned(),
+            devices: request.total,
+            tally,
+            ca: request.issuer.name.to_owned(),
+            validity: request.validity,
+            out: shown(request.out),
+            manifest: request.manifest.map(shown),
+            to_stdout: request.out == Path::new("-"),
+            checked_against: chosen.map(|chosen| shown(&chosen.path)),
+            seconds,
+            devices_per_second: rate(tally.issued, seconds),
+        }
+    }
 }
 
 impl Report for Batched {}

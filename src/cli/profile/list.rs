@@ -45,6 +45,6 @@ impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.profiles
             .iter()
-            .try_for_each(|one| writeln!(f, "{:<8}  {}", one.name, one.description))
+            .try_for_each(|one| writeln!(f, "{:<15}  {}", one.name, one.description))
     }
 }

@@ -9,13 +9,19 @@ use crate::core::draft::{self, Purpose};
 use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::OnCaExpiry;
 use crate::core::pattern;
+use crate::core::rules::distance;
 use crate::core::time::{Span, TimeError};
 use crate::explain::{Explain, Kind};
 
 /// The profiles we ship: name and text, from `profiles/`.
-pub const BUILT_IN: [(&str, &str); 3] = [
+pub const BUILT_IN: [(&str, &str); 5] = [
     ("ci", include_str!("../../../profiles/ci.toml")),
     ("device", include_str!("../../../profiles/device.toml")),
+    (
+        "intermediate-ca",
+        include_str!("../../../profiles/intermediate-ca.toml"),
+    ),
+    ("root-ca", include_str!("../../../profiles/root-ca.toml")),
     ("server", include_str!("../../../profiles/server.toml")),
 ];
 
@@ -52,6 +58,7 @@ struct Raw {
     validity: Option<Spanned<String>>,
     backdate: Option<Spanned<String>>,
     purpose: Option<Use>,
+    path_len: Option<Spanned<u8>>,
     on_ca_expiry: Option<Expiry>,
 }
 
@@ -62,12 +69,14 @@ enum Key {
     P384,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Use {
     Client,
     Server,
     Both,
+    RootCa,
+    IntermediateCa,
 }
 
 #[derive(Deserialize)]
@@ -91,8 +100,12 @@ impl Profile {
     pub fn parse(text: &str, file: &str) -> Result<Self, ProfileError> {
         let source = Source { text, file };
         let raw: Raw = toml::from_str(text)
-            .map_err(|error| source.wrong(error.span(), error.message().replace('\n', ", ")))?;
+            .map_err(|error| source.wrong(error.span(), clearer(error.message())))?;
         source.check_names(&raw)?;
+        let is_ca = matches!(raw.purpose, Some(Use::RootCa | Use::IntermediateCa));
+        if let (true, Some(name)) = (is_ca, raw.alternative_names.first()) {
+            return Err(source.refused(name, &"a CA has no alternative names"));
+        }
         Ok(Self {
             validity: source.span(raw.validity.as_ref(), false)?,
             backdate: source.span(raw.backdate.as_ref(), true)?,
@@ -104,7 +117,7 @@ impl Profile {
                 .map(Spanned::into_inner)
                 .collect(),
             key: raw.key.map(Key::algorithm),
-            purpose: raw.purpose.map(Use::purpose),
+            purpose: source.purpose(raw.purpose, raw.path_len.as_ref())?,
             on_ca_expiry: raw.on_ca_expiry.map(Expiry::rule),
         })
     }
@@ -129,6 +142,22 @@ impl Source<'_> {
 
     fn refused(&self, at: &Spanned<String>, error: &dyn std::fmt::Display) -> ProfileError {
         self.wrong(Some(at.span()), error.to_string())
+    }
+
+    /// A path length belongs to a CA.
+    fn purpose(
+        &self,
+        purpose: Option<Use>,
+        path_len: Option<&Spanned<u8>>,
+    ) -> Result<Option<Purpose>, ProfileError> {
+        let length = path_len.map(|length| *length.as_ref());
+        match (purpose, path_len) {
+            (None | Some(Use::Client | Use::Server | Use::Both), Some(length)) => Err(self.wrong(
+                Some(length.span()),
+                "path_len is for the purposes root-ca and intermediate-ca".into(),
+            )),
+            _ => Ok(purpose.map(|purpose| purpose.with(length))),
+        }
     }
 
     /// Patterns are tried with any value, so that a slip shows before a device is issued.
@@ -175,8 +204,10 @@ impl Key {
 }
 
 impl Use {
-    fn purpose(self) -> Purpose {
+    fn with(self, path_len: Option<u8>) -> Purpose {
         match self {
+            Self::RootCa => Purpose::Root { path_len },
+            Self::IntermediateCa => Purpose::Intermediate { path_len },
             Self::Client => Purpose::Device,
             Self::Server => Purpose::Server,
             Self::Both => Purpose::ClientAndServer,
@@ -190,6 +221,28 @@ impl Expiry {
             Self::Fail => OnCaExpiry::Fail,
             Self::Clamp => OnCaExpiry::Clamp,
         }
+    }
+}
+
+/// What serde says of an unknown key or value, shorter, with the nearest that is known.
+fn clearer(message: &str) -> String {
+    let mut words = message.split('`').skip(1).step_by(2);
+    let what = match message.split_once(" `") {
+        Some(("unknown field", _)) => "there is no key",
+        Some(("unknown variant", _)) => "there is no value",
+        _ => return message.replace('\n', ", "),
+    };
+    let wrong = words.next().unwrap_or_default();
+    let known: Vec<&str> = words.collect();
+    let far = |word: &str| {
+        let within = wrong.len() > 2 && word.contains(wrong);
+        if within { 1 } else { distance(wrong, word) }
+    };
+    let near = known.iter().min_by_key(|word| far(word));
+    let bound = (wrong.chars().count() / 2).clamp(1, 4);
+    match near.filter(|word| far(word) <= bound) {
+        Some(word) => format!("{what} `{wrong}`; did you mean `{word}`?"),
+        None => format!("{what} `{wrong}` here; there are {}", known.join(", ")),
     }
 }
 
@@ -236,6 +289,39 @@ mod tests {
     }
 
     #[test]
+    fn slips_are_met_with_what_was_meant() {
+        for (text, part) in [
+            (
+                "subjekt = 'CN=a'",
+                "no key `subjekt`; did you mean `subject`?",
+            ),
+            ("alternativ_names = []", "did you mean `alternative_names`?"),
+            ("key = 'p265'", "no value `p265`; did you mean `p256`?"),
+            ("purpose = 'root'", "did you mean `root-ca`?"),
+            ("key = 'rsa'", "no value `rsa` here; there are p256, p384"),
+            ("x = 1", "no key `x` here; there are description, subject,"),
+        ] {
+            let error = Profile::parse(text, "x.toml").unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_ca_has_a_path_length() {
+        let purpose = |text| Profile::parse(text, "x.toml").unwrap().purpose;
+        let path_len = Some(2);
+        assert_eq!(
+            purpose("purpose = 'intermediate-ca'\npath_len = 2"),
+            Some(Purpose::Intermediate { path_len })
+        );
+        let path_len = None;
+        assert_eq!(
+            purpose("purpose = 'root-ca'"),
+            Some(Purpose::Root { path_len })
+        );
+    }
+
+    #[test]
     fn slips_are_placed() {
         for (text, at) in [
             ("subjekt = 'CN=a'", (1, 1)),
@@ -246,6 +332,13 @@ mod tests {
             ("subject = 'pump'", (1, 11)),
             ("alternative_names = ['DNS:{name}', 'IP:pump']", (1, 36)),
             ("purpose = 'ca'", (1, 11)),
+            ("purpose = 'both'\npath_len = 0", (2, 12)),
+            ("purpose = 'root-ca'\npath_len = 256", (2, 12)),
+            ("path_len = 0", (1, 12)),
+            (
+                "purpose = 'root-ca'\nalternative_names = ['DNS:a']",
+                (2, 22),
+            ),
             ("on_ca_expiry = true", (1, 16)),
             ("key = 'p256'\nkey = 'p256'", (2, 1)),
         ] {

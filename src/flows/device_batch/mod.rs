@@ -72,6 +72,8 @@ pub struct Order {
     pub device: String,
     /// Its subject.
     pub subject: Subject,
+    /// Its own subjectAltName entries, where they vary from device to device; else empty.
+    pub alternative_names: Vec<String>,
 }
 
 /// What is asked.
@@ -94,6 +96,10 @@ pub struct Request<'a> {
     pub validity: Validity,
     /// P-256 or P-384.
     pub algorithm: KeyAlgorithm,
+    /// Decides key usage and extended key usage.
+    pub purpose: Purpose,
+    /// subjectAltName entries that all devices share.
+    pub alternative_names: Vec<String>,
     /// Who signs.
     pub issuer: Issuer<'a>,
     /// The batch's name in the ledger.
@@ -236,8 +242,8 @@ impl DeviceBatch<'_> {
             serial: [1; 16],
             validity: request.validity,
             public_key: &public,
-            purpose: Purpose::Device,
-            alternative_names: Vec::new(),
+            purpose: request.purpose,
+            alternative_names: request.alternative_names.clone(),
         };
         Ok(Stamp::new(&spec, &view)?)
     }

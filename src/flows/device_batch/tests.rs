@@ -539,6 +539,7 @@ impl Bench {
             Ok(Order {
                 device: row.name.to_string(),
                 subject: Subject::common_name(row.name.as_str()),
+                alternative_names: Vec::new(),
             })
         };
         let request = Request {
@@ -551,6 +552,8 @@ impl Bench {
             manifest: shape.is_stream().then_some(Path::new("/manifest")),
             validity: self.validity,
             algorithm: KeyAlgorithm::EcP256,
+            purpose: Purpose::Device,
+            alternative_names: Vec::new(),
             issuer: Issuer {
                 name: "ca",
                 chain: std::slice::from_ref(&self.ca),

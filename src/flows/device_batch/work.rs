@@ -16,9 +16,10 @@ use crate::core::batch::{ListError, Rows, Slip};
 use crate::core::bundle;
 use crate::core::cert::Certificate;
 use crate::core::draft::stamp::Stamp;
-use crate::core::draft::{DraftError, positive};
+use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, positive};
 use crate::core::handover::{Leaf, STREAM_BYTES, framed};
 use crate::core::ids::{CertificateId, hex};
+use crate::core::key::PublicKey;
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
 use crate::flows::device_issue::{belongs, saved};
 use crate::ports::ledger::{Claim, Confirmation, LedgerError, Run};
@@ -34,6 +35,7 @@ pub(super) struct Work<'a, 'p> {
     request: &'a Request<'a>,
     watch: &'a dyn Watch,
     stamp: Stamp,
+    view: IssuerView,
     run: &'a dyn Run,
     pub(super) staging: PathBuf,
     issuer: CertificateId,
@@ -75,6 +77,7 @@ impl<'a, 'p> Work<'a, 'p> {
             request,
             watch,
             stamp,
+            view: request.issuer.view()?,
             run,
             staging,
             issuer: request.issuer.certificate()?.id().clone(),
@@ -358,7 +361,7 @@ impl<'a, 'p> Work<'a, 'p> {
             .map_err(BatchError::Key)?;
         let mut serial = [0; 16];
         serial.copy_from_slice(&key.serial);
-        let tbs = self.stamp.tbs(serial, &order.subject, &public)?;
+        let tbs = self.tbs(&order, serial, &public)?;
         let der = self.stamp.seal(&tbs, &issuer.signer.sign(&tbs)?);
         if verify {
             let leaf = Certificate::from_der(&der).map_err(DraftError::Sealed)?;
@@ -373,6 +376,27 @@ impl<'a, 'p> Work<'a, 'p> {
             private,
             der,
         })
+    }
+
+    /// By the stamp, unless the device has alternative names of its own: they are no part of it.
+    fn tbs(
+        &self,
+        order: &Order,
+        serial: [u8; 16],
+        public: &PublicKey,
+    ) -> Result<Vec<u8>, DraftError> {
+        if order.alternative_names.is_empty() {
+            return self.stamp.tbs(serial, &order.subject, public);
+        }
+        let spec = DraftSpec {
+            subject: order.subject.clone(),
+            serial,
+            validity: self.request.validity,
+            public_key: public,
+            purpose: self.request.purpose,
+            alternative_names: order.alternative_names.clone(),
+        };
+        Ok(Draft::new(&spec, &self.view)?.tbs().to_vec())
     }
 
     fn leaf<'m>(&self, made: &'m Made) -> Leaf<'m> {
