@@ -372,7 +372,7 @@ fn a_server_is_held_to_its_name_and_use() {
         "--cert-profile",
         "server",
     ];
-    project.ok(&[&issue[..], &["--san", "DNS:localhost"]].concat());
+    project.ok(&[&issue[..], &["--set", "host=localhost"]].concat());
     let port = {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap().port().to_string()
