@@ -65,6 +65,9 @@ pub(in crate::cli) struct Args {
     /// Must be good for this certificate policy (dotted OID). Repeatable
     #[arg(long = "policy", value_name = "OID")]
     policies: Vec<String>,
+    /// At most this many intermediates; self-issued ones do not count
+    #[arg(long, value_name = "N")]
+    max_intermediates: Option<usize>,
     /// Count as well what RFC 5280 §4 asks of issuers and readers need not check
     #[arg(long)]
     strict: bool,
@@ -136,6 +139,7 @@ struct Question {
     usage: Option<Usage>,
     crl_check: bool,
     strict: bool,
+    max_intermediates: Option<usize>,
     policies: Vec<String>,
 }
 
@@ -220,6 +224,7 @@ impl Args {
             }),
             crl_check: self.crl_check,
             strict: self.strict,
+            max_intermediates: self.max_intermediates,
             policies: self.policies.clone(),
         })
     }
@@ -298,6 +303,7 @@ impl Eye<'_> {
             name: name.as_ref(),
             require_crls: question.crl_check,
             strict: question.strict,
+            max_intermediates: question.max_intermediates,
             policies: PolicyRequest {
                 acceptable: question.policies.clone(),
                 require_explicit: !question.policies.is_empty(),
