@@ -53,6 +53,30 @@ pub fn children(content: &[u8]) -> Option<Vec<Element<'_>>> {
     Some(all)
 }
 
+/// An `OBJECT IDENTIFIER`'s content, dotted; in hexadecimal when it is none. x509-parser has its own
+/// of this, which mistakes the first two arcs from 2.48 on.
+pub fn oid_text(content: &[u8]) -> String {
+    let mut arcs: Vec<u128> = Vec::new();
+    let mut arc = 0_u128;
+    for byte in content {
+        if arc >> 120 != 0 {
+            return format!("#{}", crate::core::ids::hex(content));
+        }
+        arc = arc << 7 | u128::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.push(first);
+                arc -= first * 40;
+            }
+            arcs.push(arc);
+            arc = 0;
+        }
+    }
+    let dotted: Vec<String> = arcs.iter().map(ToString::to_string).collect();
+    dotted.join(".")
+}
+
 /// One element made of `parts`.
 pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
@@ -114,6 +138,19 @@ mod tests {
         }
         for bad in [&[][..], &[0x30], &[0x30, 0x80], &[0x30, 5, 1], &[0x1f, 0]] {
             assert!(first(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn object_identifiers_are_read_as_they_are_written() {
+        for (content, text) in [
+            (&[0x55, 0x1d, 0x13][..], "2.5.29.19"),
+            (&[0x2a, 0x86, 0x48, 0xce, 0x3d], "1.2.840.10045"),
+            (&[0x88, 0x37, 0x01], "2.999.1"),
+            (&[0x00], "0.0"),
+            (&[0xff; 20], "#ffffffffffffffffffffffffffffffffffffffff"),
+        ] {
+            assert_eq!(oid_text(content), text);
         }
     }
 

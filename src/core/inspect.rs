@@ -7,6 +7,7 @@ use x509_parser::extensions::{
 use x509_parser::prelude::FromDer;
 
 use crate::core::cert::{Certificate, alternative_name};
+use crate::core::der::oid_text;
 use crate::core::ids::{CertificateId, ThingName, hex};
 use crate::core::key::KeyAlgorithm;
 use crate::core::time::{UtcTime, Validity};
@@ -130,7 +131,7 @@ impl Inspected {
 
     fn take_extensions(&mut self, x509: &X509Certificate<'_>) {
         for extension in x509.extensions() {
-            let oid = extension.oid.to_id_string();
+            let oid = oid_text(extension.oid.as_bytes());
             self.extensions.push(ExtensionSeen {
                 name: extension_name(&oid),
                 oid,
@@ -142,7 +143,7 @@ impl Inspected {
                 ParsedExtension::CertificatePolicies(policies) => {
                     let oids = policies
                         .iter()
-                        .map(|policy| policy.policy_id.to_id_string());
+                        .map(|policy| oid_text(policy.policy_id.as_bytes()));
                     self.policies = oids.collect();
                 }
                 ParsedExtension::CRLDistributionPoints(all) => {

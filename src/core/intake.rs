@@ -59,7 +59,8 @@ impl Item {
 /// `pem.none` when they are neither PEM, nor DER, nor JSON with PEM in it; `pem.size`.
 pub fn sort(bytes: &[u8]) -> Result<Vec<Item>, IntakeError> {
     if bytes.len() > pem::MAX_BYTES {
-        return Err(PemError::Size(bytes.len()).into());
+        let (size, max) = (bytes.len(), pem::MAX_BYTES);
+        return Err(PemError::Size { size, max }.into());
     }
     if bytes.first() == Some(&0x30) {
         return Ok(vec![Item {

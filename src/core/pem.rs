@@ -22,8 +22,17 @@ pub struct Block {
 /// `pem.none` when there is no block at all, `pem.syntax` when a block is broken, `pem.size` over
 /// [`MAX_BYTES`].
 pub fn parse(text: &[u8]) -> Result<Vec<Block>, PemError> {
-    if text.len() > MAX_BYTES {
-        return Err(PemError::Size(text.len()));
+    parse_within(text, MAX_BYTES)
+}
+
+/// [`parse`] for what may be larger: at most `max` bytes.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_within(text: &[u8], max: usize) -> Result<Vec<Block>, PemError> {
+    if text.len() > max {
+        let size = text.len();
+        return Err(PemError::Size { size, max });
     }
     let blocks: Vec<Block> = Pem::iter_from_buffer(text)
         .map(|block| {
@@ -80,9 +89,14 @@ pub enum PemError {
     /// Nothing between BEGIN and END anywhere.
     #[error("no PEM block (-----BEGIN …-----) was found")]
     None,
-    /// More than [`MAX_BYTES`].
-    #[error("{0} bytes are too many for a PEM file (at most 1 MiB)")]
-    Size(usize),
+    /// Too large.
+    #[error("{size} bytes are too many for this PEM file (at most {} MiB)", max >> 20)]
+    Size {
+        /// Bytes.
+        size: usize,
+        /// The most.
+        max: usize,
+    },
     /// A block that does not decode.
     #[error("a PEM block is broken: {0}")]
     Syntax(String),
@@ -95,7 +109,7 @@ impl Explain for PemError {
     fn code(&self) -> &'static str {
         match self {
             Self::None => "pem.none",
-            Self::Size(_) => "pem.size",
+            Self::Size { .. } => "pem.size",
             Self::Syntax(_) => "pem.syntax",
         }
     }
@@ -132,7 +146,7 @@ mod tests {
         assert!(matches!(parse(cut), Err(PemError::Syntax(_))));
         assert!(matches!(
             parse(&vec![b'x'; MAX_BYTES + 1]),
-            Err(PemError::Size(_))
+            Err(PemError::Size { .. })
         ));
     }
 }

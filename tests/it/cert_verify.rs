@@ -145,6 +145,7 @@ fn revocation_counts_when_a_list_is_given() {
     project.ok(&["ca", "crl", "line"]);
     project.ok(&["ca", "crl", "factory"]);
     assert_eq!(with(&lists[..2]), (0, vec![]));
+    assert_eq!(with(&["--crl", "ca", "--crl-check"]), (0, vec![]));
     assert_eq!(with(&[&lists[..2], &["--crl-check"]].concat()).0, 1);
     assert_eq!(with(&[&lists[..], &["--crl-check"]].concat()), (0, vec![]));
     assert_eq!(
@@ -166,6 +167,11 @@ fn wrong_input_is_refused_with_its_name() {
     let key = "devices/pump-1/device.key.pem";
     for (args, expected) in [
         (vec!["devices/pump-1"], (2, "verify.no-root")),
+        (vec!["-", "--root", "-"], (2, "verify.stdin")),
+        (
+            vec![LEAF, "--root", ROOT, "--crl", "devices"],
+            (3, "crl.none"),
+        ),
         (root.to_vec(), (2, "cert.missing-input")),
         ([&["rubbish"], &root[..]].concat(), (3, "pem.none")),
         ([&["missing"], &root[..]].concat(), (3, "file.missing")),
@@ -299,4 +305,178 @@ fn openssl_agrees() {
         }
     }
     tool("openssl", &["version"], project.root());
+}
+
+/// Each flaw that makes a path bad is found by its own reason; the others are for those who look at
+/// something else than the path.
+#[test]
+fn flawed_identities_are_refused_for_their_flaw() {
+    let project = Project::with_ca();
+    for (flaw, reason, strictly) in [
+        (
+            "bad-signature",
+            Some("path.signature"),
+            Some("path.signature"),
+        ),
+        ("ca-true", None, None),
+        ("expired", Some("path.expired"), Some("path.expired")),
+        ("missing-eku", None, None),
+        ("name-mismatch", None, None),
+        (
+            "not-yet-valid",
+            Some("path.not-yet-valid"),
+            Some("path.not-yet-valid"),
+        ),
+        ("outlives-ca", None, None),
+        (
+            "unknown-critical",
+            Some("path.critical-extension"),
+            Some("path.critical-extension"),
+        ),
+        ("v1", None, Some("path.profile")),
+        ("weak-key", None, Some("path.profile")),
+        ("wrong-aki", None, Some("path.profile")),
+        ("wrong-ca", Some("path.no-issuer"), Some("path.no-issuer")),
+        ("wrong-eku", Some("path.usage"), Some("path.usage")),
+        ("wrong-key", None, None),
+        (
+            "wrong-key-usage",
+            Some("path.key-usage"),
+            Some("path.key-usage"),
+        ),
+    ] {
+        project.ok(&["device", "issue", flaw, "--flaw", flaw]);
+        let leaf = format!("devices/{flaw}/device.crt.pem");
+        let plain = [&leaf[..], "--root", ROOT, "--usage", "client"];
+        for (more, expected) in [(&[][..], reason), (&["--strict"], strictly)] {
+            let (code, codes) = verify(&project, &[&plain[..], more].concat());
+            assert_eq!(
+                codes.first().map(|code| &code[..]),
+                expected,
+                "{flaw} {more:?}"
+            );
+            assert_eq!(code, i32::from(expected.is_some()), "{flaw}");
+        }
+    }
+    let (_, said) = text(&project, &["devices/unknown-critical", "--root", ROOT]);
+    assert!(
+        said.contains("critical extension 2.999 is not processed"),
+        "{said}"
+    );
+}
+
+/// What a server shows must be good for a server of that name, unless asked otherwise.
+#[test]
+fn a_server_is_held_to_its_name_and_use() {
+    let project = project();
+    let issue = [
+        "device",
+        "issue",
+        "hub",
+        "--ca",
+        "line",
+        "--cert-profile",
+        "server",
+    ];
+    project.ok(&[&issue[..], &["--set", "host=localhost"]].concat());
+    let port = {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        free.local_addr().unwrap().port().to_string()
+    };
+    let mut server = Command::new("openssl")
+        .args([
+            "s_server",
+            "-accept",
+            &format!("127.0.0.1:{port}"),
+            "-quiet",
+        ])
+        .args([
+            "-cert",
+            "devices/hub/chain.pem",
+            "-key",
+            "devices/hub/device.key.pem",
+        ])
+        .args(["-cert_chain", "devices/hub/chain.pem"])
+        .current_dir(project.root())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let by_name = format!("tls://localhost:{port}");
+    let by_address = format!("tls://127.0.0.1:{port}");
+    let up = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        project.run(&["cert", "inspect", &by_name]).status.success()
+    });
+    let root = ["--root", ROOT];
+    let ask = |place: &String, more: &[&str]| {
+        verify(&project, &[&[&place[..]], &root[..], more].concat())
+    };
+    let answers = [
+        ask(&by_name, &[]),
+        ask(&by_address, &[]),
+        ask(&by_address, &["--name", "localhost"]),
+        ask(&by_name, &["--usage", "client"]),
+        verify(&project, &[&by_name, "--root", "amazon"]),
+    ];
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(up);
+    let expected = [
+        (0, vec![]),
+        (1, vec!["path.name"]),
+        (0, vec![]),
+        (1, vec!["path.usage"]),
+        (1, vec!["path.no-issuer"]),
+    ];
+    for (n, (answer, (code, codes))) in answers.iter().zip(expected).enumerate() {
+        assert_eq!(
+            (answer.0, &answer.1),
+            (code, &codes.iter().map(|c| (*c).to_owned()).collect()),
+            "{n}"
+        );
+    }
+}
+
+/// A list of a big factory is larger than any other PEM file may be.
+#[test]
+fn a_large_list_is_read() {
+    let project = project();
+    std::fs::write(project.path("index.txt"), {
+        let line = |n: u32| {
+            format!("R\t301231235959Z\t260101000000Z\t7F{n:030X}\tunknown\t/CN=pump-{n}\n")
+        };
+        (0x7000_0000..0x7000_8000).map(line).collect::<String>()
+    })
+    .unwrap();
+    let config = "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=30\n\
+        crl_extensions=e\ncrlnumber=number\n[e]\nauthorityKeyIdentifier=keyid\n";
+    std::fs::write(project.path("ca.cnf"), config).unwrap();
+    std::fs::write(project.path("number"), "01\n").unwrap();
+    project.ok(&["ca", "create", "plain", "--unencrypted"]);
+    project.ok(&["device", "issue", "valve", "--ca", "plain"]);
+    let gencrl = [
+        "ca",
+        "-gencrl",
+        "-config",
+        "ca.cnf",
+        "-cert",
+        "ca/plain/cert.pem",
+        "-keyfile",
+        "ca/plain/key.pem",
+        "-out",
+        "big.pem",
+    ];
+    tool("openssl", &gencrl, project.root());
+    assert!(std::fs::metadata(project.path("big.pem")).unwrap().len() > 1 << 20);
+    let args = [
+        "devices/valve",
+        "--root",
+        "ca/plain/cert.pem",
+        "--crl",
+        "big.pem",
+        "--crl-check",
+    ];
+    assert_eq!(verify(&project, &args), (0, vec![]));
 }

@@ -12,7 +12,7 @@ fn venv() -> PathBuf {
     )
 }
 
-fn python(name: &str) -> String {
+pub(crate) fn python(name: &str) -> String {
     let path = venv().join("bin").join(name);
     assert!(path.exists(), "{} is missing", path.display());
     path.to_string_lossy().into_owned()

@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use crate::project::{Project, tool};
 
 /// moto's server, until dropped.
-struct Moto {
+pub(crate) struct Moto {
     process: Child,
-    url: String,
+    pub(crate) url: String,
 }
 
 impl Moto {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let venv = std::env::var_os("NAMEPLATE_TEST_VENV").map_or_else(
             || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".nameplate-test/venv"),
             PathBuf::from,

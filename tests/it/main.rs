@@ -13,6 +13,7 @@ mod ca;
 mod ca_interop;
 mod cert;
 mod cert_verify;
+mod ci;
 mod connect;
 mod corpus;
 mod crl;
@@ -21,12 +22,15 @@ mod docs;
 mod encrypted_keys;
 mod fault_issue;
 mod flaw;
+mod fuzz_corpus;
 mod issue;
 #[cfg(feature = "kms")]
 mod kms;
 mod ledger;
 #[cfg(feature = "postgres")]
 mod ledger_both;
+#[cfg(all(feature = "kms", feature = "pkcs11"))]
+mod matrix;
 mod needs_renewal;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;

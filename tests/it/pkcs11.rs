@@ -8,12 +8,12 @@ use crate::project::{Project, tool};
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// A project with a SoftHSM token of its own, labelled `factory`, PIN 1234.
-struct Lab {
-    project: Project,
+pub(crate) struct Lab {
+    pub(crate) project: Project,
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let project = Project::new();
         std::fs::create_dir(project.path("tokens")).unwrap();
         let tokens = project.path("tokens");
@@ -52,7 +52,7 @@ impl Lab {
         assert!(output.status.success(), "{program} {args:?}: {output:?}");
     }
 
-    fn keygen(&self, kind: &str, label: &str, id: &str) {
+    pub(crate) fn keygen(&self, kind: &str, label: &str, id: &str) {
         self.program(
             "pkcs11-tool",
             &[
@@ -74,7 +74,7 @@ impl Lab {
         );
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.project.command(args);
         command
             .env("SOFTHSM2_CONF", self.conf())

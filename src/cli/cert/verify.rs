@@ -43,9 +43,9 @@ pub(in crate::cli) struct Args {
     /// Certificates that may stand between, not trusted. Repeatable
     #[arg(long = "intermediate", value_name = "FILE|DIR")]
     intermediates: Vec<PathBuf>,
-    /// Revocation lists, PEM or DER: an issuer's list that is given must be good, and decides.
-    /// Repeatable
-    #[arg(long = "crl", value_name = "FILE")]
+    /// Revocation lists, PEM or DER: an issuer's list that is given must be good, and decides. In a
+    /// folder those in files that end in .crl or .pem. Repeatable
+    #[arg(long = "crl", value_name = "FILE|DIR")]
     crls: Vec<PathBuf>,
     /// Refuse a certificate when no list of its issuer was given
     #[arg(long)]
@@ -65,6 +65,9 @@ pub(in crate::cli) struct Args {
     /// Must be good for this certificate policy (dotted OID). Repeatable
     #[arg(long = "policy", value_name = "OID")]
     policies: Vec<String>,
+    /// At most this many intermediates; self-issued ones do not count
+    #[arg(long, value_name = "N")]
+    max_intermediates: Option<usize>,
     /// Count as well what RFC 5280 §4 asks of issuers and readers need not check
     #[arg(long)]
     strict: bool,
@@ -136,11 +139,13 @@ struct Question {
     usage: Option<Usage>,
     crl_check: bool,
     strict: bool,
+    max_intermediates: Option<usize>,
     policies: Vec<String>,
 }
 
 impl Args {
     pub(super) fn run(self, _settings: &Settings) -> Result<Verified, Failure> {
+        self.stdin_once()?;
         let machine = Machine::default();
         let question = self.question(machine.clock.now())?;
         let asked = Asked {
@@ -186,6 +191,21 @@ impl Args {
         })
     }
 
+    /// Stdin is read once; and nobody means to trust what is to be verified.
+    fn stdin_once(&self) -> Result<(), Failure> {
+        let files = self
+            .roots
+            .iter()
+            .chain(&self.intermediates)
+            .chain(&self.crls);
+        let dashes = files.filter(|path| path.as_os_str() == "-").count();
+        if dashes + self.places.stdin() < 2 {
+            return Ok(());
+        }
+        let message = "`-` is named more than once, and stdin can be read once only";
+        Err(Failure::new(Kind::Usage, "verify.stdin", message).hint("name the others as files"))
+    }
+
     fn question(&self, now: UtcTime) -> Result<Question, Failure> {
         let at = time(self.at.as_deref(), now)?;
         let span = match &self.within {
@@ -220,6 +240,7 @@ impl Args {
             }),
             crl_check: self.crl_check,
             strict: self.strict,
+            max_intermediates: self.max_intermediates,
             policies: self.policies.clone(),
         })
     }
@@ -298,6 +319,7 @@ impl Eye<'_> {
             name: name.as_ref(),
             require_crls: question.crl_check,
             strict: question.strict,
+            max_intermediates: question.max_intermediates,
             policies: PolicyRequest {
                 acceptable: question.policies.clone(),
                 require_explicit: !question.policies.is_empty(),

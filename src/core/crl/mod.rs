@@ -99,7 +99,7 @@ impl Crl {
         if text.first() == Some(&0x30) {
             return Ok(vec![Self::from_der(text)?]);
         }
-        let all: Vec<Self> = pem::parse(text)?
+        let all: Vec<Self> = pem::parse_within(text, MAX_BYTES)?
             .iter()
             .filter(|block| matches!(&block.label[..], "X509 CRL" | "CRL"))
             .map(|block| Self::from_der(&block.der))

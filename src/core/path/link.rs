@@ -70,7 +70,7 @@ impl<'a> Link<'a> {
                 link.serial = crl::serial_key(x509.tbs_certificate.raw_serial());
                 let mut seen = Vec::new();
                 for extension in x509.extensions() {
-                    let oid = extension.oid.to_id_string();
+                    let oid = der::oid_text(extension.oid.as_bytes());
                     if seen.contains(&oid) {
                         link.malformed(&oid, "it stands there twice");
                     }
@@ -121,13 +121,15 @@ impl<'a> Link<'a> {
         match extension.parsed_extension() {
             ParsedExtension::KeyUsage(usage) => self.key_usage = Some(usage.flags),
             ParsedExtension::CertificatePolicies(all) => {
-                let own = all.iter().map(|one| one.policy_id.to_id_string());
+                let own = all
+                    .iter()
+                    .map(|one| der::oid_text(one.policy_id.as_bytes()));
                 policies.own = Some(own.collect());
             }
             ParsedExtension::PolicyMappings(all) => {
                 let pair = |one: &x509_parser::extensions::PolicyMapping<'_>| {
-                    let from = one.issuer_domain_policy.to_id_string();
-                    (from, one.subject_domain_policy.to_id_string())
+                    let from = der::oid_text(one.issuer_domain_policy.as_bytes());
+                    (from, der::oid_text(one.subject_domain_policy.as_bytes()))
                 };
                 policies.mappings = all.mappings.iter().map(pair).collect();
             }

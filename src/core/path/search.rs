@@ -3,6 +3,7 @@
 //! The first pass follows only issuers that nothing speaks against, and ends with the first good
 //! path. When there is none, a second, shorter pass follows all of them to find out why.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::fault::{Fault, Reason};
@@ -18,7 +19,7 @@ const MAX_PATH: usize = 24;
 /// The most signatures that are verified for one certificate.
 const MAX_SIGNATURES: usize = 1_000;
 /// The most certificates that are stepped on in the first pass, and in the second.
-const MAX_STEPS: [usize; 2] = [10_000, 200];
+const MAX_STEPS: [usize; 2] = [2_000, 200];
 /// The most whole paths that are walked.
 const MAX_WALKS: usize = 200;
 
@@ -36,6 +37,8 @@ pub(super) struct Search<'s, 'a> {
     /// How many searches this one is inside: the issuers of revocation lists are verified too.
     pub(super) depth: usize,
     signatures: HashMap<(Spot, Spot), Result<(), SignatureFault>>,
+    /// Whether something speaks against a certificate as an issuer.
+    doubtful: RefCell<HashMap<Spot, bool>>,
     steps: usize,
     walks: usize,
     /// Comparisons of names with constraints, of all paths together.
@@ -53,6 +56,7 @@ pub(super) fn run(pool: &Pool<'_>, request: &PathRequest<'_>, depth: usize) -> P
         leaf: Link::new(request.leaf),
         depth,
         signatures: HashMap::new(),
+        doubtful: RefCell::default(),
         steps: 0,
         walks: 0,
         comparisons: walk::MAX_COMPARISONS,
@@ -128,7 +132,7 @@ impl Search<'_, '_> {
             if path.iter().any(|on| self.link(*on).certificate.id() == id) {
                 continue;
             }
-            let doubtful = !walk::authority(self, *spot).is_empty();
+            let doubtful = self.is_doubtful(*spot);
             if self.clean && doubtful {
                 continue;
             }
@@ -143,6 +147,12 @@ impl Search<'_, '_> {
         // Roots come first among equals, as they stand in the pool.
         all.sort_by_key(|(hint, doubtful, _)| (*doubtful, *hint));
         all.into_iter().map(|(.., spot)| spot).collect()
+    }
+
+    fn is_doubtful(&self, spot: Spot) -> bool {
+        let mut known = self.doubtful.borrow_mut();
+        let check = || !walk::authority(self, spot).is_empty();
+        *known.entry(spot).or_insert_with(check)
     }
 
     fn signature(&mut self, child: Spot, issuer: Spot) -> Result<(), SignatureFault> {
@@ -244,6 +254,9 @@ impl Search<'_, '_> {
 
 /// Whether the issuer's key made the signature on a certificate or list.
 pub(super) fn signed_by(signed: &[u8], issuer: &Link<'_>) -> Result<(), SignatureFault> {
-    let (whole, _) = der::first(signed).ok_or(SignatureFault::Form)?;
+    let (whole, rest) = der::first(signed).ok_or(SignatureFault::Form)?;
+    if whole.tag != 0x30 || !rest.is_empty() {
+        return Err(SignatureFault::Form);
+    }
     signature::verify(whole.content, issuer.certificate.public_key.spki())
 }

@@ -364,3 +364,77 @@ fn changed(certificate: &Certificate) -> Certificate {
     der[at + serial.len() - 1] ^= 1;
     Certificate::from_der(&der).unwrap()
 }
+
+/// Who was given hundreds of CAs of one name does not wait for long.
+#[test]
+fn many_of_one_name_end_within_the_budget() {
+    let purpose = || Purpose::Intermediate { path_len: None };
+    let first = party("CN=Same", Purpose::Root { path_len: None }, None, long());
+    let mut all = vec![first];
+    for n in 0..120 {
+        let next = party("CN=Same", purpose(), all.get(n), long());
+        all.push(next);
+    }
+    let leaf = device(&all[0]);
+    let between: Vec<Certificate> = all.iter().map(|one| one.certificate.clone()).collect();
+    let roots = [root().certificate];
+    let pool = Pool::new(&between, &roots, &[]);
+    assert!(!verify(&pool, &PathRequest::new(&leaf.certificate, now())).is_valid());
+    let trusted = [between[0].clone()];
+    let pool = Pool::new(&between, &trusted, &[]);
+    assert!(verify(&pool, &PathRequest::new(&leaf.certificate, now())).is_valid());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(300))]
+
+    /// One byte that is not as it was signed, anywhere, and nothing is good any more; and nothing
+    /// panics.
+    #[test]
+    fn a_changed_byte_is_never_good(which in 0_usize..3, at in 0_usize..10_000, bit in 0_u8..8) {
+        let (leaf, between, roots, lists) = whole();
+        let mut ders = [leaf.der().to_vec(), between.der().to_vec(), lists[0].der().to_vec()];
+        let at = at % ders[which].len();
+        ders[which][at] ^= 1 << bit;
+        let read = (
+            Certificate::from_der(&ders[0]),
+            Certificate::from_der(&ders[1]),
+            Crl::from_der(&ders[2]),
+        );
+        let (Ok(leaf), Ok(between), Ok(list)) = read else {
+            return Ok(());
+        };
+        let (between, lists) = ([between], [list, lists[1].clone()]);
+        let pool = Pool::new(&between, roots, &lists);
+        for strict in [false, true] {
+            let mut request = PathRequest::new(&leaf, now());
+            (request.require_crls, request.strict) = (true, strict);
+            proptest::prop_assert!(!verify(&pool, &request).is_valid(), "{which} {at} {bit}");
+        }
+    }
+}
+
+type Whole = (Certificate, Certificate, [Certificate; 1], [Crl; 2]);
+
+/// A device, the CA above it, the root, and the lists of both CAs; made once.
+fn whole() -> &'static Whole {
+    static MADE: std::sync::OnceLock<Whole> = std::sync::OnceLock::new();
+    MADE.get_or_init(|| {
+        let root = root();
+        let line = between("CN=Line", &root);
+        let leaf = device(&line);
+        let lists = [&line, &root].map(|ca| list(ca, Vec::new(), "2026-05-20"));
+        let made = (
+            leaf.certificate,
+            line.certificate,
+            [root.certificate],
+            lists,
+        );
+        let between = [made.1.clone()];
+        let pool = Pool::new(&between, &made.2, &made.3);
+        let mut request = PathRequest::new(&made.0, now());
+        (request.require_crls, request.strict) = (true, true);
+        assert!(verify(&pool, &request).is_valid());
+        made
+    })
+}

@@ -18,6 +18,7 @@ const KEY_CERT_SIGN: u8 = 5;
 /// Everything that is wrong with a path that ends with a root.
 pub(super) fn faults(search: &mut Search<'_, '_>, path: &[Spot]) -> Vec<Fault> {
     let mut faults = alone(search, path);
+    faults.extend(key_ids(search, path));
     faults.extend(path_lengths(search, path));
     faults.extend(constraints(search, path));
     let links: Vec<&Link<'_>> = path.iter().map(|spot| search.link(*spot)).collect();
@@ -128,6 +129,23 @@ fn leaf_key_usage(link: &Link<'_>, usage: Usage) -> Option<Reason> {
     };
     let has = |bit: &u8| link.key_usage_bit(*bit) != Some(false);
     (!any.iter().any(has)).then_some(Reason::KeyUsage(why))
+}
+
+/// Key identifiers that do not fit together, when that counts (RFC 5280 §4.2.1.2). To find a path
+/// they are a hint alone.
+fn key_ids(search: &Search<'_, '_>, path: &[Spot]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for (at, pair) in path.windows(2).enumerate() {
+        let (child, issuer) = (search.link(pair[0]), search.link(pair[1]));
+        let named = child.certificate.authority_key_id.as_ref();
+        let own = issuer.certificate.subject_key_id.as_ref();
+        if search.request.strict && named.is_some() && own.is_some() && named != own {
+            let why = "its authorityKeyIdentifier is not its issuer's subjectKeyIdentifier";
+            let reason = Reason::Profile(why);
+            faults.push(Fault { at, reason });
+        }
+    }
+    faults
 }
 
 /// pathLenConstraint of each CA against the CAs between it and the leaf; self-issued ones do not

@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
@@ -75,6 +76,9 @@ impl Sqlite {
         self.connection
             .pragma_update(None, "cache_size", -CACHE_KIB)?;
         self.connection.set_prepared_statement_cache_capacity(64);
+        // Else a query that may use a partial index is planned anew for every value bound to it.
+        self.connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(())
     }
 

@@ -1,0 +1,266 @@
+// One entry for each reader of bytes from outside. The fuzz targets and the test that replays the
+// corpus (tests/it/corpus.rs) call the same ones. An entry may refuse its input, and nothing else.
+
+use std::io::Cursor;
+
+use nameplate::core::batch::{ListFormat, Rows, Slip};
+use nameplate::core::cert::Certificate;
+use nameplate::core::crl::Crl;
+use nameplate::core::csr::Csr;
+use nameplate::core::ids::CertificateId;
+use nameplate::core::intake;
+use nameplate::core::json;
+use nameplate::core::key::{KeyFile, PublicKey};
+use nameplate::core::key_uri::KeyUri;
+use nameplate::core::ledger_file::Reader;
+use nameplate::core::ledger_place::LedgerPlace;
+use nameplate::core::pattern;
+use nameplate::core::pem;
+use nameplate::core::policy::Document;
+use nameplate::core::profile::Profile;
+use nameplate::core::renewal::Margin;
+use nameplate::core::sntp::{self, Sent};
+use nameplate::core::subject::Subject;
+use nameplate::core::suppress::Suppressions;
+use nameplate::core::template::{Template, TemplateKind, jitp_parameters};
+use nameplate::core::time::{Span, UtcTime, Validity};
+
+/// Takes one input.
+pub(crate) type Entry = fn(&[u8]);
+
+/// Every entry by its target's name.
+pub(crate) const ALL: &[(&str, Entry)] = &[
+    ("certificate", certificate),
+    ("crl", crl),
+    ("csr", csr),
+    ("csv", csv),
+    ("intake", intake_bytes),
+    ("json", json_text),
+    ("key", key),
+    ("ledger", ledger),
+    ("ndjson", ndjson),
+    ("pem", pem_text),
+    ("place", place),
+    ("policy", policy),
+    ("profile", profile),
+    ("sntp", sntp_packet),
+    ("subject", subject),
+    ("template", template),
+    ("time", time),
+];
+
+fn text(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}
+
+/// PEM, and what it holds written again, is the same.
+pub(crate) fn pem_text(data: &[u8]) {
+    let Ok(blocks) = pem::parse(data) else {
+        return;
+    };
+    for block in &blocks {
+        let again = pem::encode(&block.label, &block.der);
+        if let Ok(read) = pem::parse(again.as_bytes()) {
+            assert_eq!(read.len(), 1);
+            assert_eq!(read[0].der, block.der);
+        }
+    }
+    let _ = Certificate::all_from_pem(data);
+}
+
+/// A DER certificate, and every question we ask of one.
+pub(crate) fn certificate(data: &[u8]) {
+    let Ok(leaf) = Certificate::from_der(data) else {
+        return;
+    };
+    let _ = (leaf.is_self_issued(), leaf.is_signed_by(&leaf));
+    let _ = (leaf.unsupported_algorithm(), leaf.key_algorithm());
+    let _ = (leaf.serial_hex(), leaf.subject.to_string());
+    let _ = jitp_parameters(&leaf.subject, leaf.id());
+    assert_eq!(leaf.der(), data);
+}
+
+/// A key file, and a public key.
+pub(crate) fn key(data: &[u8]) {
+    let _ = KeyFile::parse(data);
+    if let Ok(public) = PublicKey::from_spki(data) {
+        let _ = (public.algorithm().to_string(), public.key_id());
+    }
+}
+
+/// A list of devices as CSV.
+pub(crate) fn csv(data: &[u8]) {
+    list(data, ListFormat::Csv);
+}
+
+/// A list of devices as NDJSON.
+pub(crate) fn ndjson(data: &[u8]) {
+    list(data, ListFormat::Ndjson);
+}
+
+fn list(data: &[u8], format: ListFormat) {
+    let input = Box::new(Cursor::new(data.to_vec()));
+    let Ok(rows) = Rows::open(input, format, None) else {
+        return;
+    };
+    for row in rows {
+        match row {
+            Ok(row) => assert!(
+                row.value("name")
+                    .is_none_or(|value| value.len() <= data.len())
+            ),
+            Err(Slip::Row(problems)) => assert!(!problems.is_empty()),
+            Err(Slip::End(error)) => {
+                let _ = error.to_string();
+                return;
+            }
+        }
+    }
+}
+
+/// A revocation list. What is written again is the same.
+pub(crate) fn crl(data: &[u8]) {
+    if let Ok(crl) = Crl::from_der(data) {
+        let again = Crl::all_from_pem(crl.to_pem().as_bytes()).expect("what was written is read");
+        assert_eq!((again.len(), again[0].der()), (1, crl.der()));
+        assert_eq!(again[0].len(), crl.len());
+    }
+    let _ = Crl::all_from_pem(data);
+}
+
+/// Signing requests.
+pub(crate) fn csr(data: &[u8]) {
+    let _ = Csr::from_der(data);
+    let _ = Csr::all(data);
+}
+
+/// Whatever is given to `cert inspect`.
+pub(crate) fn intake_bytes(data: &[u8]) {
+    if let Ok(items) = intake::sort(data) {
+        assert!(!items.is_empty());
+    }
+}
+
+/// An exported ledger.
+pub(crate) fn ledger(data: &[u8]) {
+    let Some(text) = text(data) else {
+        return;
+    };
+    let mut reader = Reader::new();
+    for line in text.lines() {
+        if reader.line(line).is_err() {
+            return;
+        }
+    }
+    let _ = reader.end();
+}
+
+/// Where a key or a ledger is. What is printed is read again as the same.
+pub(crate) fn place(data: &[u8]) {
+    let Some(text) = text(data) else {
+        return;
+    };
+    if let Ok(uri) = text.parse::<KeyUri>() {
+        let again = uri.to_string().parse::<KeyUri>();
+        assert_eq!(again.ok().as_ref(), Some(&uri), "{uri}");
+    }
+    let _ = LedgerPlace::parse(text);
+}
+
+/// A certificate profile, and a list of suppressions.
+pub(crate) fn profile(data: &[u8]) {
+    let Some(text) = text(data) else {
+        return;
+    };
+    for error in [
+        Profile::parse(text, "p.toml").err().map(|e| e.to_string()),
+        Suppressions::parse(text, "p.toml")
+            .err()
+            .map(|e| e.to_string()),
+    ] {
+        assert!(error.is_none_or(|error| error.contains("p.toml")));
+    }
+}
+
+/// JSON, read strictly.
+pub(crate) fn json_text(data: &[u8]) {
+    if let Some(text) = text(data) {
+        let _ = json::parse(text, 32);
+    }
+}
+
+/// A provisioning template: linted and evaluated.
+pub(crate) fn template(data: &[u8]) {
+    let Some(Ok(template)) = text(data).map(Template::parse) else {
+        return;
+    };
+    for kind in [TemplateKind::Jitp, TemplateKind::FleetProvisioning] {
+        let _ = template.lint(kind);
+    }
+    let values = jitp_parameters(
+        &Subject::common_name("pump-1"),
+        &CertificateId::of_der(b"certificate"),
+    );
+    let _ = template.missing_parameters(&values);
+    let _ = template.render(&values);
+}
+
+/// An AWS IoT policy.
+pub(crate) fn policy(data: &[u8]) {
+    if let Some(Ok(policy)) = text(data).map(Document::parse) {
+        let _ = policy.statements().len();
+    }
+}
+
+/// A subject and a subject pattern. What is printed is read again as the same.
+pub(crate) fn subject(data: &[u8]) {
+    let Some(text) = text(data) else {
+        return;
+    };
+    if let Ok(subject) = text.parse::<Subject>() {
+        let again: Subject = subject
+            .to_string()
+            .parse()
+            .expect("what was printed is read");
+        assert_eq!(subject, again);
+    }
+    let _ = pattern::placeholders(text);
+    let _ = pattern::fill(text, &|name| (name == "name").then_some("a,b=c\\"));
+}
+
+/// Instants, durations and margins.
+pub(crate) fn time(data: &[u8]) {
+    let Some(text) = text(data) else {
+        return;
+    };
+    let now = UtcTime::from_unix(1_800_000_000);
+    if let Ok(at) = UtcTime::parse_relative(text, now) {
+        assert_eq!(at.to_string().parse::<UtcTime>().ok(), Some(at));
+    }
+    if let Ok(span) = text.parse::<Span>() {
+        let _ = (now.plus(span), now.minus(span), span.to_string());
+    }
+    if let Ok(margin) = text.parse::<Margin>() {
+        let window = Validity {
+            not_before: now,
+            not_after: now.plus(Span::days(365)),
+        };
+        assert!(margin.opens(&window) <= window.not_after);
+    }
+}
+
+/// A time server's answer.
+pub(crate) fn sntp_packet(data: &[u8]) {
+    let Some((nonce, packet)) = data.split_first_chunk() else {
+        return;
+    };
+    let sent = Sent {
+        nonce: u64::from_be_bytes(*nonce),
+        sent_nanos: 1_800_000_000_000_000_000,
+        received_nanos: 1_800_000_000_100_000_000,
+        floor_nanos: 1_700_000_000_000_000_000,
+    };
+    if let Ok(answer) = sntp::read(packet, &sent) {
+        let _ = sntp::combine(&[answer]);
+    }
+}
