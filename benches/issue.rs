@@ -22,7 +22,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nameplate::core::draft::stamp::Stamp;
-use nameplate::core::draft::{DraftSpec, IssuerView, Purpose};
+use nameplate::core::draft::{DraftSpec, Extras, IssuerView, Purpose};
 use nameplate::core::ids::CertificateId;
 use nameplate::core::key::KeyAlgorithm;
 use nameplate::core::pem;
@@ -129,6 +129,7 @@ fn memory_issue(devices: usize, threads: usize) -> Duration {
         public_key: &public,
         purpose: Purpose::Device,
         alternative_names: Vec::new(),
+        extras: Extras::default(),
     };
     let stamp = Stamp::new(&spec, &view).unwrap();
     let signer = LocalSigner::new(&ca_key).unwrap();

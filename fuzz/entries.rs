@@ -1,5 +1,5 @@
 // One entry for each reader of bytes from outside. The fuzz targets and the test that replays the
-// corpus (tests/it/corpus.rs) call the same ones. An entry may refuse its input, and nothing else.
+// corpus (tests/it/fuzz_corpus.rs) call the same ones. An entry may refuse its input, and nothing else.
 
 use std::io::Cursor;
 
@@ -7,6 +7,7 @@ use nameplate::core::batch::{ListFormat, Rows, Slip};
 use nameplate::core::cert::Certificate;
 use nameplate::core::crl::Crl;
 use nameplate::core::csr::Csr;
+use nameplate::core::der;
 use nameplate::core::ids::CertificateId;
 use nameplate::core::intake;
 use nameplate::core::json;
@@ -14,6 +15,7 @@ use nameplate::core::key::{KeyFile, PublicKey};
 use nameplate::core::key_uri::KeyUri;
 use nameplate::core::ledger_file::Reader;
 use nameplate::core::ledger_place::LedgerPlace;
+use nameplate::core::path::{self, PathRequest, Pool, Usage};
 use nameplate::core::pattern;
 use nameplate::core::pem;
 use nameplate::core::policy::Document;
@@ -39,6 +41,7 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("key", key),
     ("ledger", ledger),
     ("ndjson", ndjson),
+    ("path", path_of),
     ("pem", pem_text),
     ("place", place),
     ("policy", policy),
@@ -126,6 +129,29 @@ pub(crate) fn crl(data: &[u8]) {
         assert_eq!(again[0].len(), crl.len());
     }
     let _ = Crl::all_from_pem(data);
+}
+
+/// Certificates one behind the other: the first is verified, the last is trusted. A certificate that
+/// is trusted is not held against its own signature, so whatever it says is walked.
+pub(crate) fn path_of(data: &[u8]) {
+    let (mut all, mut rest) = (Vec::new(), data);
+    while let Some((element, after)) = der::first(rest) {
+        all.extend(Certificate::from_der(element.whole));
+        rest = after;
+    }
+    let (Some(leaf), Some(root)) = (all.first().cloned(), all.pop()) else {
+        return;
+    };
+    let (roots, when) = ([root], leaf.validity);
+    let pool = Pool::new(&all, &roots, &[]);
+    for usage in [Usage::Any, Usage::Client, Usage::Server, Usage::Ca] {
+        let mut request = PathRequest::new(&leaf, when);
+        (request.usage, request.strict) = (usage, usage == Usage::Server);
+        let verdict = path::verify(&pool, &request);
+        for fault in &verdict.faults {
+            assert!(fault.at < verdict.path.len() && !fault.reason.to_string().is_empty());
+        }
+    }
 }
 
 /// Signing requests.

@@ -61,6 +61,7 @@ impl<'a> Names<'a> {
             subject_said: self.said,
             alternative_names: self.alternative,
             purpose: profile.purpose.unwrap_or(Purpose::Device),
+            extras: profile.extras.clone(),
         }
     }
 }

@@ -5,6 +5,8 @@
 //! into one) and guesses a key's algorithm. A chain breaks when the issuer's bytes differ from the
 //! CA's subject by one bit (RFC 5280 §7.1), so they are copied, and checked again after sealing.
 
+/// What is said beyond the purpose.
+pub mod extras;
 /// Many certificates that differ only in serial number, subject and key.
 pub mod stamp;
 
@@ -19,6 +21,7 @@ use rcgen::{
     SigningKey,
 };
 
+pub use self::extras::Extras;
 use crate::core::cert::{CLIENT_AUTH, CertError, Certificate, SERVER_AUTH};
 use crate::core::key::{KeyAlgorithm, PublicKey};
 use crate::core::subject::Subject;
@@ -40,6 +43,8 @@ pub struct DraftSpec<'a> {
     pub purpose: Purpose,
     /// subjectAltName entries: `DNS:…`, `IP:…`, `URI:…`, `email:…`, or bare (an address or a host).
     pub alternative_names: Vec<String>,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
 }
 
 /// What a certificate is for.
@@ -255,6 +260,8 @@ fn parameters(spec: &DraftSpec<'_>, serial: [u8; 16]) -> Result<CertificateParam
         ],
         _ => Vec::new(),
     };
+    spec.extras.check(spec.public_key.algorithm())?;
+    spec.extras.apply(&mut p)?;
     Ok(p)
 }
 
@@ -490,6 +497,17 @@ pub enum DraftError {
     /// basicConstraints without cA.
     #[error("`{0}` is not a CA: its basic constraints do not say so")]
     NotCa(String),
+    /// Not with this kind of key.
+    #[error("the key usage {usage} is not for {key} keys")]
+    KeyUsage {
+        /// The bit.
+        usage: &'static str,
+        /// The key.
+        key: KeyAlgorithm,
+    },
+    /// Not an object identifier.
+    #[error("`{0}` is not an object identifier")]
+    Oid(String),
     /// The sealed bytes do not read as a certificate.
     #[error("the sealed certificate cannot be read back")]
     Sealed(#[source] CertError),
@@ -519,8 +537,10 @@ impl Explain for DraftError {
         match self {
             Self::AlternativeName(_)
             | Self::IssuerKey(_)
+            | Self::KeyUsage { .. }
             | Self::MayNotSign(_)
             | Self::NotCa(_)
+            | Self::Oid(_)
             | Self::Signature
             | Self::Subject { .. }
             | Self::Validity(_) => Kind::Input,
@@ -539,6 +559,8 @@ impl Explain for DraftError {
             Self::IssuerKeyId | Self::IssuerName | Self::Sealed(_) | Self::Signature => {
                 "draft.seal"
             }
+            Self::KeyUsage { .. } => "draft.key-usage",
+            Self::Oid(_) => "draft.oid",
             Self::Subject { .. } => "draft.subject",
             Self::Validity(_) => "draft.validity",
         }
@@ -549,6 +571,10 @@ impl Explain for DraftError {
             Self::NotCa(_) | Self::MayNotSign(_) => {
                 Some("only a CA may issue; make one with `nameplate ca create NAME`".into())
             }
+            Self::KeyUsage { .. } => Some(
+                "RSA keys encipher, keys on elliptic curves agree: mend key_usage in the profile"
+                    .into(),
+            ),
             _ => None,
         }
     }
@@ -582,6 +608,7 @@ mod tests {
             public_key: Box::leak(Box::new(public_key.clone())),
             purpose,
             alternative_names: Vec::new(),
+            extras: Extras::default(),
         }
     }
 

@@ -250,7 +250,7 @@ impl Explain for Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::draft::{Draft, DraftSpec, IssuerView, Purpose};
+    use crate::core::draft::{Draft, DraftSpec, Extras, IssuerView, Purpose};
     use crate::core::key::{KeyAlgorithm, PublicKey};
     use crate::core::subject::Subject;
     use crate::core::time::{Span, Validity};
@@ -292,6 +292,7 @@ mod tests {
                 public_key: &self.1,
                 purpose: self.2,
                 alternative_names: vec![],
+                extras: Extras::default(),
             };
             let draft = Draft::new(&spec, issuer).unwrap();
             let signature = signer.sign(draft.tbs()).unwrap();

@@ -9,7 +9,7 @@
 //! own advice: AWS IoT Device Defender guide, "Device certificate expiring" check, mitigation.
 
 use crate::core::cert::Certificate;
-use crate::core::draft::{self, Purpose};
+use crate::core::draft::{self, Extras, Purpose};
 use crate::core::key::KeyAlgorithm;
 use crate::core::subject::Subject;
 use crate::explain::{Explain, Kind};
@@ -119,8 +119,10 @@ impl Step {
 pub struct Heritage {
     /// The same subject.
     pub subject: Subject,
-    /// The same key usage and extended key usage.
+    /// The same key usage and extended key usage, with `extras`.
     pub purpose: Purpose,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
     /// The same subjectAltName entries, in order.
     pub alternative_names: Vec<String>,
     /// The same curve; P-256 after RSA, which is not made here.
@@ -137,9 +139,14 @@ impl Heritage {
         if let Some(name) = old.alternative_names.iter().find(unsayable) {
             return Err(HeritageError::Name(name.clone()));
         }
+        if old.is_ca == Some(true) {
+            return Err(HeritageError::Ca);
+        }
+        let (purpose, extras) = Extras::of(old).map_err(HeritageError::Usage)?;
         Ok(Self {
             subject: old.subject.clone(),
-            purpose: purpose_of(old)?,
+            purpose,
+            extras,
             alternative_names: old.alternative_names.clone(),
             algorithm: match old.key_algorithm() {
                 KeyAlgorithm::EcP384 => KeyAlgorithm::EcP384,
@@ -147,16 +154,6 @@ impl Heritage {
             },
         })
     }
-}
-
-fn purpose_of(old: &Certificate) -> Result<Purpose, HeritageError> {
-    let usages = old.extended_key_usage.as_deref().unwrap_or_default();
-    let purpose = Purpose::of_usages(usages);
-    let purpose = purpose.ok_or_else(|| HeritageError::Usage(usages.join(", ")))?;
-    if old.is_ca == Some(true) {
-        return Err(HeritageError::Ca);
-    }
-    Ok(purpose)
 }
 
 /// A certificate whose like cannot be drafted.
@@ -168,11 +165,8 @@ pub enum HeritageError {
     /// A kind of alternative name that is not written here.
     #[error("the old certificate's alternative name `{0}` cannot be given to a new one")]
     Name(String),
-    /// Neither client nor server nor both.
-    #[error(
-        "the old certificate's extended key usage is `{0}`; only client, server or both can be \
-         given to a new one"
-    )]
+    /// What it says cannot be said again.
+    #[error("the old certificate has {0}, and a new one cannot")]
     Usage(String),
 }
 
@@ -196,12 +190,17 @@ impl Explain for HeritageError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::draft::extras::Extension;
     use crate::core::draft::{Draft, DraftSpec, IssuerView};
     use crate::effects::keys::{LocalSigner, RingKeys};
     use crate::ports::{Keygen, Signer};
 
     /// Issued for `purpose` with these alternative names.
     fn leaf(purpose: Purpose, names: &[&str]) -> Certificate {
+        with(purpose, names, Extras::default())
+    }
+
+    fn with(purpose: Purpose, names: &[&str], extras: Extras) -> Certificate {
         let (key, public) = RingKeys::default().generate(KeyAlgorithm::EcP384).unwrap();
         let subject: Subject = "CN=pump,O=Pumps".parse().unwrap();
         let spec = DraftSpec {
@@ -214,6 +213,7 @@ mod tests {
             public_key: &public,
             purpose,
             alternative_names: names.iter().map(|name| (*name).to_owned()).collect(),
+            extras,
         };
         let view = IssuerView::self_signed(&subject, &public).unwrap();
         let draft = Draft::new(&spec, &view).unwrap();
@@ -240,6 +240,29 @@ mod tests {
     }
 
     #[test]
+    fn a_successor_has_the_extras() {
+        let extension = |oid: &str, critical| Extension {
+            oid: oid.into(),
+            critical,
+            der: vec![5, 0],
+        };
+        for (purpose, extras) in [
+            (Purpose::Server, Extras::default()),
+            (
+                Purpose::Device,
+                Extras {
+                    key_usage: vec!["digitalSignature", "keyAgreement"],
+                    extended_key_usage: vec!["1.3.6.1.5.5.7.3.3".into(), "1.2.3".into()],
+                    extensions: vec![extension("1.2.3.4", false), extension("2.23.1.1", true)],
+                },
+            ),
+        ] {
+            let heritage = Heritage::of(&with(purpose, &[], extras.clone())).unwrap();
+            assert_eq!((heritage.purpose, heritage.extras), (purpose, extras));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_said_again_is_refused() {
         let code = |old: &Certificate| Heritage::of(old).unwrap_err().code();
         assert_eq!(code(&leaf(Purpose::Verification, &[])), "rotate.usage");
@@ -248,10 +271,6 @@ mod tests {
         let mut odd = leaf(Purpose::Device, &["DNS:a"]);
         odd.alternative_names.push("other:x".into());
         assert_eq!(code(&odd), "rotate.names");
-        let mut odd = leaf(Purpose::Device, &[]);
-        let usages = odd.extended_key_usage.as_mut().unwrap();
-        usages.push("1.3.6.1.5.5.7.3.3".into());
-        assert_eq!(code(&odd), "rotate.usage");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle::Secrecy;
 use crate::core::cert::{CertError, Certificate};
-use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
+use crate::core::draft::{Draft, DraftError, DraftSpec, Extras, IssuerView, Purpose};
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey};
 use crate::core::key_uri::{KeyUri, KeyUriError};
 use crate::core::lifetime::{Lifetime, LifetimeError};
@@ -272,6 +272,7 @@ impl CaCreate<'_> {
                 public_key: public,
                 purpose,
                 alternative_names: Vec::new(),
+                extras: Extras::default(),
             },
             &view,
         )?;

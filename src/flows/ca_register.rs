@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::core::cert::Certificate;
-use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
+use crate::core::draft::{Draft, DraftError, DraftSpec, Extras, IssuerView, Purpose};
 use crate::core::ids::{CertificateId, TemplateName};
 use crate::core::key::{KeyAlgorithm, KeyError};
 use crate::core::subject::Subject;
@@ -181,6 +181,7 @@ impl CaRegister<'_> {
             public_key: &public_key,
             purpose: Purpose::Verification,
             alternative_names: Vec::new(),
+            extras: Extras::default(),
         };
         let draft = Draft::new(&spec, &IssuerView::from_ca(ca)?)?;
         let signature = signer.sign(draft.tbs())?;

@@ -16,6 +16,9 @@ use crate::ports::FileError;
 /// The word that stands for Amazon's roots where a file of roots is named.
 pub const AMAZON: &str = "amazon";
 
+/// How deep folders in folders are followed for lists.
+const MAX_DEPTH: usize = 6;
+
 /// Which files to read.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
@@ -23,7 +26,7 @@ pub struct Asked {
     pub roots: Vec<PathBuf>,
     /// Files and folders of other certificates.
     pub intermediates: Vec<PathBuf>,
-    /// Files of revocation lists.
+    /// Files and folders of revocation lists.
     pub crls: Vec<PathBuf>,
 }
 
@@ -69,14 +72,59 @@ pub fn sources(gather: &Gather<'_>, asked: &Asked) -> Result<Sources, VerifyErro
         }
     }
     for path in &asked.crls {
-        let wrong = |source| VerifyError::Crl {
-            path: path.clone(),
-            source,
-        };
-        let bytes = gather.files.read(path, crl::MAX_BYTES as u64)?;
-        all.crls.extend(Crl::all_from_pem(&bytes).map_err(wrong)?);
+        let before = all.crls.len();
+        if gather.browse.is_folder(path) {
+            lists_below(gather, path, 0, &mut all.crls)?;
+        } else {
+            all.crls.extend(lists(gather, path)?);
+        }
+        if all.crls.len() == before {
+            return Err(VerifyError::NoList(path.clone()));
+        }
     }
     Ok(all)
+}
+
+fn lists(gather: &Gather<'_>, path: &Path) -> Result<Vec<Crl>, VerifyError> {
+    let stdin = path.as_os_str() == "-";
+    let real = if stdin { Path::new("/dev/stdin") } else { path };
+    let bytes = gather.files.read(real, crl::MAX_BYTES as u64)?;
+    Crl::all_from_pem(&bytes).map_err(|source| VerifyError::Crl {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Every list in a folder and those below it: what ends in `.crl`, and of what ends in `.pem` what
+/// holds one.
+fn lists_below(
+    gather: &Gather<'_>,
+    folder: &Path,
+    depth: usize,
+    all: &mut Vec<Crl>,
+) -> Result<(), VerifyError> {
+    for path in gather.browse.files(folder)? {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        let name = name.unwrap_or_default().to_ascii_lowercase();
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+        let own = ending == "crl";
+        if !own && (ending != "pem" || name.contains("key")) {
+            continue;
+        }
+        match lists(gather, &path) {
+            Err(VerifyError::Crl {
+                source: CrlError::None | CrlError::Pem(_),
+                ..
+            }) if !own => {}
+            found => all.extend(found?),
+        }
+    }
+    if depth < MAX_DEPTH {
+        for inside in gather.browse.folders(folder)? {
+            lists_below(gather, &inside, depth + 1, all)?;
+        }
+    }
+    Ok(())
 }
 
 impl Sources {
@@ -200,6 +248,9 @@ pub enum VerifyError {
     /// Not gathered.
     #[error(transparent)]
     Gather(#[from] GatherError),
+    /// A folder without lists.
+    #[error("no revocation list is in `{0}` or the folders below it")]
+    NoList(PathBuf),
     /// Nobody to trust.
     #[error("no root was named{}", .0.as_ref().map_or_else(String::new, |path| {
         format!(": nothing in the folder `{}` signed itself", path.display())
@@ -232,6 +283,7 @@ impl Explain for VerifyError {
             Self::Empty(_) => "verify.empty",
             Self::File(error) => error.code(),
             Self::Gather(error) => error.code(),
+            Self::NoList(_) => "crl.none",
             Self::NoRoot(_) => "verify.no-root",
             Self::Unreadable { .. } => "cert.der",
         }
@@ -241,6 +293,7 @@ impl Explain for VerifyError {
             Self::Crl { source, .. } => source.hint(),
             Self::File(error) => error.hint(),
             Self::Gather(error) => error.hint(),
+            Self::NoList(_) => Some("files that end in .crl or .pem are looked into".into()),
             Self::NoRoot(_) => Some(
                 "name who is trusted with --root: a file, a folder, or `amazon` for the roots of \
                  AWS IoT's endpoints"

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle::{self, Secrecy};
 use crate::core::cert::Certificate;
-use crate::core::draft::{self, Draft, DraftError, DraftSpec, Purpose, positive};
+use crate::core::draft::{self, Draft, DraftError, DraftSpec, Extras, Purpose, positive};
 use crate::core::fit::{self, FitError};
 use crate::core::flaw::Flaw;
 use crate::core::ids::CertificateId;
@@ -51,6 +51,8 @@ pub struct Request<'a> {
     pub purpose: Purpose,
     /// subjectAltName entries.
     pub alternative_names: Vec<String>,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
     /// Whose key it is.
     pub key: KeySource,
     /// Where the identity goes.
@@ -126,6 +128,7 @@ impl DeviceIssue<'_> {
                 public.algorithm()
             }
         };
+        request.extras.check(algorithm)?;
         let intent = self.intent(request, algorithm, &said)?;
         if let Some(certificate) = self.claim(request, &*run, &intent)? {
             return Ok(Issued {
@@ -208,6 +211,7 @@ impl DeviceIssue<'_> {
             public_key: &public,
             purpose: request.purpose,
             alternative_names: said.alternative_names,
+            extras: request.extras.clone(),
         };
         if let Some(flaw) = request.flaw {
             return device_flaw::sign(self, flaw, (&spec, &request.issuer));

@@ -212,6 +212,7 @@ impl DeviceRotate<'_> {
             template: None,
             purpose: heritage.purpose,
             alternative_names: heritage.alternative_names,
+            extras: heritage.extras,
             replaces: Some(old_id.clone()),
             flaw: None,
         })?;

@@ -485,7 +485,7 @@ fn packet_name(packet: &Packet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::draft::{Draft, DraftSpec, IssuerView, Purpose};
+    use crate::core::draft::{Draft, DraftSpec, Extras, IssuerView, Purpose};
     use crate::core::policy::Document;
     use crate::core::subject::Subject;
     use crate::core::time::{UtcTime, Validity};
@@ -513,6 +513,7 @@ mod tests {
             public_key: &public,
             purpose: Purpose::Device,
             alternative_names: vec![],
+            extras: Extras::default(),
         };
         let draft = Draft::new(&spec, &issuer).unwrap();
         let signature = LocalSigner::new(&key).unwrap().sign(draft.tbs()).unwrap();

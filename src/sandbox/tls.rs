@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::folder::{Folder, FolderError, SERVER_CA, SERVER_CA_KEY};
 use crate::core::cert::{CertError, Certificate};
-use crate::core::draft::{Draft, DraftError, DraftSpec, IssuerView, Purpose};
+use crate::core::draft::{Draft, DraftError, DraftSpec, Extras, IssuerView, Purpose};
 use crate::core::key::{KeyError, KeyFile, PrivateKey, PublicKey};
 use crate::core::subject::Subject;
 use crate::core::time::{Span, UtcTime, Validity};
@@ -110,6 +110,7 @@ impl ServerCa {
             public_key: &key.public,
             purpose: Purpose::Root { path_len: Some(0) },
             alternative_names: Vec::new(),
+            extras: Extras::default(),
         };
         let draft = Draft::new(&spec, &issuer)?;
         let signature = key.sign(draft.tbs())?;
@@ -156,6 +157,7 @@ impl ServerCa {
             public_key: &key.public,
             purpose: Purpose::Server,
             alternative_names,
+            extras: Extras::default(),
         };
         let draft = Draft::new(&spec, &IssuerView::from_ca(&self.certificate)?)?;
         let signature = self.key.sign(draft.tbs())?;

@@ -145,6 +145,7 @@ fn revocation_counts_when_a_list_is_given() {
     project.ok(&["ca", "crl", "line"]);
     project.ok(&["ca", "crl", "factory"]);
     assert_eq!(with(&lists[..2]), (0, vec![]));
+    assert_eq!(with(&["--crl", "ca", "--crl-check"]), (0, vec![]));
     assert_eq!(with(&[&lists[..2], &["--crl-check"]].concat()).0, 1);
     assert_eq!(with(&[&lists[..], &["--crl-check"]].concat()), (0, vec![]));
     assert_eq!(
@@ -166,6 +167,11 @@ fn wrong_input_is_refused_with_its_name() {
     let key = "devices/pump-1/device.key.pem";
     for (args, expected) in [
         (vec!["devices/pump-1"], (2, "verify.no-root")),
+        (vec!["-", "--root", "-"], (2, "verify.stdin")),
+        (
+            vec![LEAF, "--root", ROOT, "--crl", "devices"],
+            (3, "crl.none"),
+        ),
         (root.to_vec(), (2, "cert.missing-input")),
         ([&["rubbish"], &root[..]].concat(), (3, "pem.none")),
         ([&["missing"], &root[..]].concat(), (3, "file.missing")),

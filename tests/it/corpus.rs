@@ -216,6 +216,52 @@ fn x509_limbo() {
     judge("x509-limbo", &cases);
 }
 
+/// Roots are trusted whatever their signatures say, so bytes changed there reach all of the walk:
+/// name constraints, policies, usages. Nothing may panic, nor take long.
+#[test]
+fn mangled_roots_do_no_harm() {
+    let limbo: Limbo = serde_json::from_slice(&unpacked("x509-limbo.json.zst")).unwrap();
+    let mut seed = 1_u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(seed >> 33).unwrap() % below
+    };
+    let mut walked = 0;
+    for case in &limbo.testcases {
+        let Some(leaf) = readable(std::slice::from_ref(&case.peer_certificate)).pop() else {
+            continue;
+        };
+        let roots = readable(&case.trusted_certs);
+        let between = readable(&case.untrusted_intermediates);
+        // The pathological ones are large, and walked as they are.
+        if roots.is_empty() || roots[0].der().len() > 8_000 || between.len() > 10 {
+            continue;
+        }
+        for _ in 0..30 {
+            let mut der = roots[0].der().to_vec();
+            for _ in 0..=random(3) {
+                let at = random(der.len());
+                der[at] = u8::try_from(random(256)).unwrap();
+            }
+            let Ok(root) = Certificate::from_der(&der) else {
+                continue;
+            };
+            let roots = [root];
+            let pool = Pool::new(&between, &roots, &[]);
+            let request = PathRequest::new(&leaf, leaf.validity);
+            let verdict = path::verify(&pool, &request);
+            assert!(
+                verdict
+                    .faults
+                    .iter()
+                    .all(|fault| fault.at < verdict.path.len())
+            );
+            walked += 1;
+        }
+    }
+    assert!(walked > 1_000, "{walked}");
+}
+
 struct Pkits {
     certificates: BTreeMap<String, Certificate>,
     lists: Vec<Crl>,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nameplate::core::bundle::{self, Secrecy};
 use nameplate::core::cert::Certificate;
-use nameplate::core::draft::Purpose;
+use nameplate::core::draft::{Extras, Purpose};
 use nameplate::core::key::{KeyAlgorithm, PrivateKey};
 use nameplate::core::lifetime::{Lifetime, OnCaExpiry};
 use nameplate::core::time::{Span, UtcTime};
@@ -154,6 +154,7 @@ fn fails_once(source: &KeySource, (fail_at, writes): (usize, usize), with_key: b
         template: None,
         purpose: Purpose::Device,
         alternative_names: Vec::new(),
+        extras: Extras::default(),
         replaces: None,
         flaw: None,
     };

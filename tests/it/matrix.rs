@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use nameplate::core::cert::Certificate;
+use nameplate::core::der;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
@@ -229,11 +230,15 @@ fn every_program_takes_every_certificate() {
 fn masked(certificate: &Certificate) -> Vec<u8> {
     let (_, parsed) = x509_parser::parse_x509_certificate(certificate.der()).unwrap();
     let tbs = &parsed.tbs_certificate;
-    let mut bytes = tbs.as_ref().to_vec();
-    let mut parts: Vec<Vec<u8>> = vec![
-        tbs.raw_serial().to_vec(),
-        tbs.subject_pki.subject_public_key.data.to_vec(),
-    ];
+    let (whole, _) = der::first(tbs.as_ref()).unwrap();
+    let elements = der::children(whole.content).unwrap();
+    // One serial number in 128 begins with a zero byte and is shorter for it.
+    let without_serial = elements.iter().enumerate().filter(|(n, _)| *n != 1);
+    let mut bytes: Vec<u8> = without_serial
+        .flat_map(|(_, element)| element.whole)
+        .copied()
+        .collect();
+    let mut parts: Vec<Vec<u8>> = vec![tbs.subject_pki.subject_public_key.data.to_vec()];
     parts.extend(certificate.subject_key_id.clone());
     parts.extend(certificate.authority_key_id.clone());
     for time in [tbs.validity.not_before, tbs.validity.not_after] {

@@ -305,9 +305,12 @@ for one in (root, middle, leaf):
 #[test]
 fn others_find_no_error_in_a_certificate_of_any_profile() {
     let project = Project::new();
-    let own = "subject = 'C=DE,O={org},OU={model},CN={name},serialNumber=4711'\npurpose = 'both'\n\
+    let own = "subject = 'C=DE,O={org},OU={model},CN={name},serialNumber=4711'\n\
+               extended_key_usage = ['serverAuth', 'clientAuth', '1.3.6.1.4.1.99999.2']\n\
+               key_usage = ['nonRepudiation', 'digitalSignature']\n\
                alternative_names = ['DNS:{host}', 'URI:https://pumps.example/{model}', 'IP:::1', \
-               'email:{name}@pumps.example']\n";
+               'email:{name}@pumps.example']\n[[extensions]]\noid = '1.3.6.1.4.1.99999.1'\n\
+               text = 'line 7'\n[[extensions]]\noid = '1.3.6.1.4.1.99999.3'\nder = '020107'\n";
     std::fs::write(project.path("own.toml"), own).unwrap();
     for args in [
         "genrsa -out rsa.key 2048",
@@ -419,4 +422,47 @@ fn webpki_verifies(project: &Project, (root, below): (&str, &str), leaf: &str) {
             .is_ok()
     });
     assert!(ok, "webpki");
+}
+
+#[test]
+fn usages_and_extensions_stand_in_every_way_of_issuing() {
+    let project = Project::with_ca();
+    let profile = "key_usage = ['digitalSignature', 'keyAgreement']\n\
+                   extended_key_usage = ['clientAuth', '1.2.3.4']\n\
+                   [[extensions]]\noid = '1.3.6.1.4.1.99999.1'\ncritical = true\ntext = 'line 7'\n";
+    std::fs::write(project.path("p.toml"), profile).unwrap();
+    let rsa = profile.replace("keyAgreement", "keyEncipherment");
+    std::fs::write(project.path("rsa.toml"), rsa).unwrap();
+    let wrong = ["device", "issue", "wrong", "--cert-profile", "rsa.toml"];
+    assert_eq!(project.fails(&wrong), (3, "draft.key-usage".into()));
+    assert!(!project.path("devices/wrong").exists());
+    std::fs::write(project.path("list.csv"), "name\nbatched\n").unwrap();
+    let make = "req -new -newkey rsa:2048 -nodes -keyout signed.key -out signed.csr \
+                -subj /CN=signed -addext keyUsage=digitalSignature,keyEncipherment";
+    tool(
+        "openssl",
+        &make.split_whitespace().collect::<Vec<_>>(),
+        project.root(),
+    );
+    for args in [
+        "device issue issued --cert-profile p.toml",
+        "device batch list.csv --cert-profile p.toml",
+        "device sign signed.csr --cert-profile rsa.toml",
+    ] {
+        project.ok(&args.split(' ').collect::<Vec<_>>());
+    }
+    for (device, usage) in [
+        ("issued", "Digital Signature, Key Agreement"),
+        ("batched", "Digital Signature, Key Agreement"),
+        ("signed", "Digital Signature, Key Encipherment"),
+    ] {
+        let printed = text(&project, device);
+        for part in [
+            usage,
+            "TLS Web Client Authentication, 1.2.3.4",
+            "1.3.6.1.4.1.99999.1: critical\n                ..line 7",
+        ] {
+            assert!(printed.contains(part), "{part}: {printed}");
+        }
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nameplate::core::bundle::{self, Secrecy};
 use nameplate::core::cert::Certificate;
-use nameplate::core::draft::Purpose;
+use nameplate::core::draft::{Extras, Purpose};
 use nameplate::core::endpoint::Endpoint;
 use nameplate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
 use nameplate::core::key::{KeyAlgorithm, PrivateKey};
@@ -598,6 +598,7 @@ impl Lab {
             template: None,
             purpose: Purpose::Device,
             alternative_names: Vec::new(),
+            extras: Extras::default(),
             replaces: None,
             flaw: None,
         };

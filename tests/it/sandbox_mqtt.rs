@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nameplate::core::cert::Certificate;
-use nameplate::core::draft::{Draft, DraftSpec, IssuerView, Purpose};
+use nameplate::core::draft::{Draft, DraftSpec, Extras, IssuerView, Purpose};
 use nameplate::core::ids::{PolicyName, ThingName};
 use nameplate::core::key::{KeyAlgorithm, PrivateKey, PublicKey};
 use nameplate::core::status::CertificateStatus;
@@ -80,6 +80,7 @@ impl Wanted {
             public_key: &self.public,
             purpose: self.purpose,
             alternative_names: vec![],
+            extras: Extras::default(),
         };
         let draft = Draft::new(&spec, issuer).unwrap();
         let signature = signer.sign(draft.tbs()).unwrap();

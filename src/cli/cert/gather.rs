@@ -30,6 +30,11 @@ impl Places {
         Ok(self.gatherer(machine)?.run(&self.all()?)?)
     }
 
+    /// How many times stdin is named.
+    pub(super) fn stdin(&self) -> usize {
+        self.named.iter().filter(|text| *text == "-").count()
+    }
+
     /// What reads files, folders and servers.
     pub(super) fn gatherer<'a>(&self, machine: &'a Machine) -> Result<Gather<'a>, Failure> {
         Ok(Gather {

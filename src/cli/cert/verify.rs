@@ -43,9 +43,9 @@ pub(in crate::cli) struct Args {
     /// Certificates that may stand between, not trusted. Repeatable
     #[arg(long = "intermediate", value_name = "FILE|DIR")]
     intermediates: Vec<PathBuf>,
-    /// Revocation lists, PEM or DER: an issuer's list that is given must be good, and decides.
-    /// Repeatable
-    #[arg(long = "crl", value_name = "FILE")]
+    /// Revocation lists, PEM or DER: an issuer's list that is given must be good, and decides. In a
+    /// folder those in files that end in .crl or .pem. Repeatable
+    #[arg(long = "crl", value_name = "FILE|DIR")]
     crls: Vec<PathBuf>,
     /// Refuse a certificate when no list of its issuer was given
     #[arg(long)]
@@ -145,6 +145,7 @@ struct Question {
 
 impl Args {
     pub(super) fn run(self, _settings: &Settings) -> Result<Verified, Failure> {
+        self.stdin_once()?;
         let machine = Machine::default();
         let question = self.question(machine.clock.now())?;
         let asked = Asked {
@@ -188,6 +189,21 @@ impl Args {
             not_valid: certificates.len() - valid,
             certificates,
         })
+    }
+
+    /// Stdin is read once; and nobody means to trust what is to be verified.
+    fn stdin_once(&self) -> Result<(), Failure> {
+        let files = self
+            .roots
+            .iter()
+            .chain(&self.intermediates)
+            .chain(&self.crls);
+        let dashes = files.filter(|path| path.as_os_str() == "-").count();
+        if dashes + self.places.stdin() < 2 {
+            return Ok(());
+        }
+        let message = "`-` is named more than once, and stdin can be read once only";
+        Err(Failure::new(Kind::Usage, "verify.stdin", message).hint("name the others as files"))
     }
 
     fn question(&self, now: UtcTime) -> Result<Question, Failure> {

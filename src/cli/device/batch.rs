@@ -150,6 +150,7 @@ impl Args {
             algorithm: self.algorithm(&profile),
             purpose: profile.purpose.unwrap_or(Purpose::Device),
             alternative_names,
+            extras: profile.extras.clone(),
             issuer: ca.issuer(),
             batch: &places.batch,
             fail_if_exists: self.if_exists == IfExists::Fail,

@@ -121,6 +121,7 @@ impl Args {
             subject: settled.subject,
             purpose: settled.purpose,
             alternative_names: settled.alternative_names,
+            extras: settled.extras,
             lifetime: self.window.lifetime(settings, &profile)?,
             key,
             folder: folder.clone(),

@@ -132,6 +132,7 @@ fn as_wanted(wanted: Wanted<'_>) -> Settled {
     Settled {
         subject: wanted.subject,
         purpose: wanted.purpose,
+        extras: wanted.extras,
         alternative_names: wanted.alternative_names,
         left_out: Vec::new(),
     }

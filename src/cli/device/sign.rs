@@ -242,6 +242,7 @@ fn request<'a>(
         subject: settled.subject,
         purpose: settled.purpose,
         alternative_names: settled.alternative_names,
+        extras: settled.extras,
         lifetime: lifetime.clone(),
         key: KeySource::Elsewhere(order.key.clone()),
         folder: out.join(order.device.as_str()),

@@ -1,6 +1,6 @@
 use super::*;
 use crate::core::cert::Certificate;
-use crate::core::draft::{Draft, DraftSpec, IssuerView, Purpose};
+use crate::core::draft::{Draft, DraftSpec, Extras, IssuerView, Purpose};
 use crate::core::time::{Span, Validity};
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::ports::{Keygen, Signer};
@@ -18,6 +18,7 @@ fn ca(algorithm: KeyAlgorithm) -> (LocalSigner, Certificate) {
         public_key: &public,
         purpose: Purpose::Root { path_len: None },
         alternative_names: Vec::new(),
+        extras: Extras::default(),
     };
     let view = IssuerView::self_signed(&spec.subject, &public).unwrap();
     let draft = Draft::new(&spec, &view).unwrap();

@@ -7,7 +7,7 @@ pub mod rule;
 use std::fmt;
 
 use pkcs8::ObjectIdentifier;
-use x509_parser::extensions::{KeyUsage, ParsedExtension, X509Extension};
+use x509_parser::extensions::{ParsedExtension, X509Extension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Name;
 
@@ -265,30 +265,13 @@ fn ask_of(extension: Element<'_>) -> Result<Ask, CsrError> {
         }
         ParsedExtension::BasicConstraints(constraints) => Ask::BasicConstraints(constraints.ca),
         ParsedExtension::ExtendedKeyUsage(usage) => Ask::ExtendedKeyUsage(cert::usages(usage)),
-        ParsedExtension::KeyUsage(usage) => Ask::KeyUsage(bits_of(*usage)),
+        ParsedExtension::KeyUsage(usage) => Ask::KeyUsage(cert::key_usage_names(*usage)),
         ParsedExtension::ParseError { error } => {
             let oid = parsed.oid.to_id_string();
             return Err(wrong(&format!("its extension {oid}: {error}")));
         }
         _ => Ask::Extension(parsed.oid.to_id_string()),
     })
-}
-
-fn bits_of(usage: KeyUsage) -> Vec<&'static str> {
-    [
-        (usage.digital_signature(), "digitalSignature"),
-        (usage.non_repudiation(), "nonRepudiation"),
-        (usage.key_encipherment(), "keyEncipherment"),
-        (usage.data_encipherment(), "dataEncipherment"),
-        (usage.key_agreement(), "keyAgreement"),
-        (usage.key_cert_sign(), "keyCertSign"),
-        (usage.crl_sign(), "cRLSign"),
-        (usage.encipher_only(), "encipherOnly"),
-        (usage.decipher_only(), "decipherOnly"),
-    ]
-    .into_iter()
-    .filter_map(|(set, name)| set.then_some(name))
-    .collect()
 }
 
 fn oid_of(content: &[u8]) -> String {

@@ -6,13 +6,15 @@
 //! | subject | granted, if it is the one named by flag or profile; else if its common name is the device's | granted | left out |
 //! | no subject | that of flag or profile, or `CN=NAME` | refused | that of flag or profile |
 //! | alternative names | granted, if they are those named by flag or profile, or none are | granted | left out |
-//! | extended key usage | granted, if it is the purpose's | granted: client, server or both | left out |
-//! | keyUsage digitalSignature, CA:FALSE | granted | granted | granted |
+//! | extended key usage | granted, if it is the profile's | granted: client, server or both | left out |
+//! | keyUsage | granted, if it is the profile's | granted, but for a CA's bits | left out |
+//! | CA:FALSE | granted | granted | granted |
 //! | anything else | refused | refused | left out |
 //!
 //! Whether an extension is critical is decided here, not by the request.
 
 use super::{Ask, Csr, CsrError};
+use crate::core::draft::extras::{self, Extras};
 use crate::core::draft::{self, Purpose};
 use crate::core::subject::Subject;
 
@@ -47,6 +49,8 @@ pub struct Wanted<'a> {
     pub alternative_names: Vec<String>,
     /// What the certificate is for.
     pub purpose: Purpose,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
 }
 
 /// What the certificate will say.
@@ -56,6 +60,8 @@ pub struct Settled {
     pub subject: Subject,
     /// Its purpose.
     pub purpose: Purpose,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
     /// Its alternative names.
     pub alternative_names: Vec<String>,
     /// What the request asked for and does not get.
@@ -74,23 +80,23 @@ pub fn settle(csr: &Csr, wanted: &Wanted<'_>, rules: Rules) -> Result<Settled, C
     };
     let subject = desk.subject(csr, wanted);
     let mut names = canonical(&wanted.alternative_names);
-    let mut purpose = wanted.purpose;
+    let mut usage = (wanted.purpose, wanted.extras.clone());
     for ask in &csr.asks {
         match ask {
             Ask::AlternativeNames(asked) => names = desk.names(ask, asked, names),
-            Ask::ExtendedKeyUsage(asked) => purpose = desk.purpose(ask, asked, purpose),
+            Ask::ExtendedKeyUsage(asked) => desk.purpose(ask, asked, &mut usage),
+            Ask::KeyUsage(bits) => desk.key_usage(ask, bits, &mut usage.1),
             Ask::BasicConstraints(false) => {}
-            Ask::KeyUsage(bits) if bits == &["digitalSignature"] => {}
-            Ask::BasicConstraints(true)
-            | Ask::KeyUsage(_)
-            | Ask::Extension(_)
-            | Ask::Attribute(_) => desk.decline(ask.to_string(), "which is not given here"),
+            Ask::BasicConstraints(true) | Ask::Extension(_) | Ask::Attribute(_) => {
+                desk.decline(ask.to_string(), "which is not given here");
+            }
         }
     }
     if desk.unmet.is_empty() {
         Ok(Settled {
             subject,
-            purpose,
+            purpose: usage.0,
+            extras: usage.1,
             alternative_names: names,
             left_out: desk.left_out,
         })
@@ -161,19 +167,32 @@ impl Desk {
         asked.to_vec()
     }
 
-    fn purpose(&mut self, ask: &Ask, asked: &[String], wanted: Purpose) -> Purpose {
-        let purpose = Purpose::of_usages(asked);
-        match purpose {
-            Some(purpose) if purpose == wanted => purpose,
-            Some(purpose) if self.rules.extensions == Some(Source::Csr) => purpose,
-            Some(_) => {
-                self.decline(ask.to_string(), "which is not the profile's purpose");
-                wanted
+    fn purpose(&mut self, ask: &Ask, asked: &[String], usage: &mut (Purpose, Extras)) {
+        if sorted(asked) == sorted(&usage.1.usages(usage.0)) {
+            return;
+        }
+        match Purpose::of_usages(asked) {
+            Some(purpose) if self.rules.extensions == Some(Source::Csr) => {
+                usage.0 = purpose;
+                usage.1.extended_key_usage.clear();
             }
-            None => {
-                self.decline(ask.to_string(), "which is not given here");
-                wanted
-            }
+            Some(_) => self.decline(ask.to_string(), "which is not the profile's purpose"),
+            None => self.decline(ask.to_string(), "which is not given here"),
+        }
+    }
+
+    fn key_usage(&mut self, ask: &Ask, bits: &[&'static str], extras: &mut Extras) {
+        let same =
+            bits.len() == extras.bits().len() && bits.iter().all(|bit| extras.bits().contains(bit));
+        let givable = bits.iter().all(|bit| extras::key_usage(bit).is_some());
+        if same {
+            return;
+        }
+        if givable && !bits.is_empty() && self.rules.extensions == Some(Source::Csr) {
+            extras.key_usage = bits.to_vec();
+        } else {
+            let ours = extras.bits().join(", ");
+            self.decline(ask.to_string(), &format!("while the profile says {ours}"));
         }
     }
 

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::rule::{Rules, Source, Wanted, settle};
 use super::*;
 use crate::core::der::tlv;
-use crate::core::draft::Purpose;
+use crate::core::draft::{Extras, Purpose};
 use crate::effects::keys::{LocalSigner, RingKeys};
 use crate::ports::{Keygen, Signer};
 
@@ -59,6 +59,7 @@ fn wanted() -> Wanted<'static> {
         subject_said: false,
         alternative_names: Vec::new(),
         purpose: Purpose::Device,
+        extras: Extras::default(),
     }
 }
 
@@ -243,6 +244,20 @@ fn rules_grant_or_leave_out_and_say_so() {
             "subjectAltName DNS:a.example",
             "extendedKeyUsage serverAuth"
         ]
+    );
+    // Usages of a key that is RSA, by rule or by profile.
+    let asks = extensions(&[key_usage(0xa0)]);
+    let csr = Csr::from_der(&request(&pump(), &[asks])).unwrap();
+    let bits = ["digitalSignature", "keyEncipherment"];
+    let granted = settle(&csr, &wanted(), both(Source::Csr)).unwrap();
+    assert_eq!(granted.extras.bits(), bits);
+    let mut profile = wanted();
+    profile.extras.key_usage = vec!["keyEncipherment", "digitalSignature"];
+    assert!(
+        settle(&csr, &profile, NO_RULES)
+            .unwrap()
+            .left_out
+            .is_empty()
     );
     // No rule makes a CA of a device, or takes a subject that is not there.
     let greedy = request(&name(&[]), &[extensions(&[ca(), key_usage(0x06)])]);

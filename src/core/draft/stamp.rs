@@ -102,7 +102,7 @@ impl Stamp {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Purpose;
+    use super::super::{Extras, Purpose};
     use super::*;
     use crate::core::cert::Certificate;
     use crate::core::key::KeyAlgorithm;
@@ -122,6 +122,11 @@ mod tests {
             public_key,
             purpose: Purpose::Device,
             alternative_names: vec!["DNS:pump.example".into()],
+            extras: Extras {
+                key_usage: vec!["digitalSignature", "keyAgreement"],
+                extended_key_usage: vec!["1.2.3".into()],
+                extensions: Vec::new(),
+            },
         }
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::core::cert::CLIENT_AUTH;
 use crate::core::crl::{Crl, CrlDraft, CrlSpec, Revoked};
-use crate::core::draft::{Draft, DraftSpec, IssuerView, Purpose};
+use crate::core::draft::{Draft, DraftSpec, Extras, IssuerView, Purpose};
 use crate::core::key::KeyAlgorithm;
 use crate::core::revocation::RevocationReason;
 use crate::core::time::{Span, UtcTime};
@@ -41,6 +41,7 @@ fn party(subject: &str, purpose: Purpose, issuer: Option<&Party>, validity: Vali
         public_key: &public,
         purpose,
         alternative_names: Vec::new(),
+        extras: Extras::default(),
     };
     let view = match issuer {
         Some(issuer) => IssuerView::from_ca(&issuer.certificate).unwrap(),
@@ -345,6 +346,7 @@ fn imposter(ca: &Party, issuer: &Party) -> Certificate {
         public_key: &ca.certificate.public_key,
         purpose: Purpose::Device,
         alternative_names: Vec::new(),
+        extras: Extras::default(),
     };
     let draft = Draft::new(&spec, &IssuerView::from_ca(&issuer.certificate).unwrap()).unwrap();
     let signature = issuer.signer.sign(draft.tbs()).unwrap();

@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::core::draft::extras::{self, Extension, Extras};
 use crate::core::draft::{self, Purpose};
 use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::OnCaExpiry;
@@ -42,6 +43,8 @@ pub struct Profile {
     pub backdate: Option<Span>,
     /// Decides key usage and extended key usage.
     pub purpose: Option<Purpose>,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
     /// What to do when the CA ends first.
     pub on_ca_expiry: Option<OnCaExpiry>,
 }
@@ -59,7 +62,24 @@ struct Raw {
     backdate: Option<Spanned<String>>,
     purpose: Option<Use>,
     path_len: Option<Spanned<u8>>,
+    #[serde(default)]
+    key_usage: Vec<Spanned<String>>,
+    #[serde(default)]
+    extended_key_usage: Vec<Spanned<String>>,
+    #[serde(default)]
+    extensions: Vec<More>,
     on_ca_expiry: Option<Expiry>,
+}
+
+/// One of `[[extensions]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct More {
+    oid: Spanned<String>,
+    #[serde(default)]
+    critical: bool,
+    der: Option<Spanned<String>>,
+    text: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -102,10 +122,8 @@ impl Profile {
         let raw: Raw = toml::from_str(text)
             .map_err(|error| source.wrong(error.span(), clearer(error.message())))?;
         source.check_names(&raw)?;
-        let is_ca = matches!(raw.purpose, Some(Use::RootCa | Use::IntermediateCa));
-        if let (true, Some(name)) = (is_ca, raw.alternative_names.first()) {
-            return Err(source.refused(name, &"a CA has no alternative names"));
-        }
+        source.check_ca(&raw)?;
+        let extras = source.extras(&raw)?;
         Ok(Self {
             validity: source.span(raw.validity.as_ref(), false)?,
             backdate: source.span(raw.backdate.as_ref(), true)?,
@@ -117,6 +135,7 @@ impl Profile {
                 .map(Spanned::into_inner)
                 .collect(),
             key: raw.key.map(Key::algorithm),
+            extras,
             purpose: source.purpose(raw.purpose, raw.path_len.as_ref())?,
             on_ca_expiry: raw.on_ca_expiry.map(Expiry::rule),
         })
@@ -142,6 +161,82 @@ impl Source<'_> {
 
     fn refused(&self, at: &Spanned<String>, error: &dyn std::fmt::Display) -> ProfileError {
         self.wrong(Some(at.span()), error.to_string())
+    }
+
+    /// A CA's certificate says nothing that is a device's.
+    fn check_ca(&self, raw: &Raw) -> Result<(), ProfileError> {
+        if !matches!(raw.purpose, Some(Use::RootCa | Use::IntermediateCa)) {
+            return Ok(());
+        }
+        let names = raw.alternative_names.iter();
+        let usages = raw.key_usage.iter().chain(&raw.extended_key_usage);
+        let more = raw.extensions.iter().map(|one| &one.oid);
+        match names.chain(usages).chain(more).next() {
+            None => Ok(()),
+            Some(first) => Err(self.refused(
+                first,
+                &"a CA has no alternative names, usages or extensions of its own",
+            )),
+        }
+    }
+
+    fn extras(&self, raw: &Raw) -> Result<Extras, ProfileError> {
+        let bit = |at: &Spanned<String>| {
+            let known = extras::key_usages().join(", ");
+            extras::key_usage(at.as_ref())
+                .ok_or_else(|| self.refused(at, &format!("a key usage is one of {known}")))
+        };
+        let usage = |at: &Spanned<String>| {
+            extras::usage(at.as_ref()).ok_or_else(|| {
+                self.refused(
+                    at,
+                    &"an extended key usage is clientAuth, serverAuth, … or an OID",
+                )
+            })
+        };
+        let extended_key_usage: Vec<String> = raw
+            .extended_key_usage
+            .iter()
+            .map(usage)
+            .collect::<Result<_, _>>()?;
+        if let (Some(_), Some(at)) = (raw.purpose, raw.extended_key_usage.first()) {
+            let message = "extended_key_usage takes the place of purpose; leave one of them out";
+            return Err(self.refused(at, &message));
+        }
+        Ok(Extras {
+            key_usage: raw.key_usage.iter().map(bit).collect::<Result<_, _>>()?,
+            extended_key_usage,
+            extensions: self.extensions(&raw.extensions)?,
+        })
+    }
+
+    fn extensions(&self, all: &[More]) -> Result<Vec<Extension>, ProfileError> {
+        let mut extensions: Vec<Extension> = Vec::with_capacity(all.len());
+        for one in all {
+            let oid = one.oid.as_ref();
+            extras::check_oid(oid).map_err(|why| self.refused(&one.oid, &why))?;
+            if extensions.iter().any(|earlier| earlier.oid == *oid) {
+                return Err(self.refused(&one.oid, &"this extension is here twice"));
+            }
+            let der = match (&one.der, &one.text) {
+                (Some(at), None) => {
+                    extras::element(at.as_ref()).map_err(|why| self.refused(at, &why))?
+                }
+                (None, Some(at)) if at.as_ref().contains(['{', '}']) => {
+                    let message =
+                        "placeholders are filled in only in subject and alternative_names";
+                    return Err(self.refused(at, &message));
+                }
+                (None, Some(at)) => extras::text(at.as_ref()),
+                _ => return Err(self.refused(&one.oid, &"give either der or text")),
+            };
+            extensions.push(Extension {
+                oid: oid.clone(),
+                critical: one.critical,
+                der,
+            });
+        }
+        Ok(extensions)
     }
 
     /// A path length belongs to a CA.
@@ -300,6 +395,10 @@ mod tests {
             ("purpose = 'root'", "did you mean `root-ca`?"),
             ("key = 'rsa'", "no value `rsa` here; there are p256, p384"),
             ("x = 1", "no key `x` here; there are description, subject,"),
+            (
+                "[[extensions]]\noid = '1.2'\nde = ''",
+                "did you mean `der`?",
+            ),
         ] {
             let error = Profile::parse(text, "x.toml").unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
@@ -341,6 +440,28 @@ mod tests {
             ),
             ("on_ca_expiry = true", (1, 16)),
             ("key = 'p256'\nkey = 'p256'", (2, 1)),
+            ("key_usage = ['keyCertSign']", (1, 14)),
+            ("extended_key_usage = ['client']", (1, 23)),
+            (
+                "purpose = 'client'\nextended_key_usage = ['clientAuth']",
+                (2, 23),
+            ),
+            ("[[extensions]]\noid = '2.5.29.17'\nder = '0500'", (2, 7)),
+            ("[[extensions]]\noid = '1.2.3'", (2, 7)),
+            ("[[extensions]]\noid = '1.2.3'\nder = '05'", (3, 7)),
+            ("[[extensions]]\noid = '1.2.3'\ntext = '{name}'", (3, 8)),
+            (
+                "[[extensions]]\noid = '1.2.3'\ntext = 'a'\nvalue = 1",
+                (4, 1),
+            ),
+            (
+                "[[extensions]]\noid='1.2'\ntext='a'\n[[extensions]]\noid='1.2'\ntext='a'",
+                (5, 5),
+            ),
+            (
+                "purpose = 'root-ca'\nkey_usage = ['digitalSignature']",
+                (2, 14),
+            ),
         ] {
             let error = Profile::parse(text, "x.toml").unwrap_err();
             assert_eq!((error.line, error.column), at, "{text}: {error}");

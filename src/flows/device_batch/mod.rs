@@ -20,7 +20,7 @@ pub use error::BatchError;
 pub use list::{Checked, ListCheck, OpenRows, OrderOf};
 
 use crate::core::draft::stamp::Stamp;
-use crate::core::draft::{DraftSpec, Purpose};
+use crate::core::draft::{DraftSpec, Extras, Purpose};
 use crate::core::handover::{Authority, Shape};
 use crate::core::ids::{CertificateId, hex};
 use crate::core::key::{KeyAlgorithm, PrivateKey};
@@ -100,6 +100,8 @@ pub struct Request<'a> {
     pub purpose: Purpose,
     /// subjectAltName entries that all devices share.
     pub alternative_names: Vec<String>,
+    /// Usages and extensions beyond the purpose's.
+    pub extras: Extras,
     /// Who signs.
     pub issuer: Issuer<'a>,
     /// The batch's name in the ledger.
@@ -244,6 +246,7 @@ impl DeviceBatch<'_> {
             public_key: &public,
             purpose: request.purpose,
             alternative_names: request.alternative_names.clone(),
+            extras: request.extras.clone(),
         };
         Ok(Stamp::new(&spec, &view)?)
     }

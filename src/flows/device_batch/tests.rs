@@ -475,6 +475,7 @@ impl Bench {
             public_key: &public,
             purpose: Purpose::Root { path_len: None },
             alternative_names: Vec::new(),
+            extras: Extras::default(),
         };
         let view = IssuerView::self_signed(&subject, &public).unwrap();
         let draft = Draft::new(&spec, &view).unwrap();
@@ -554,6 +555,7 @@ impl Bench {
             algorithm: KeyAlgorithm::EcP256,
             purpose: Purpose::Device,
             alternative_names: Vec::new(),
+            extras: Extras::default(),
             issuer: Issuer {
                 name: "ca",
                 chain: std::slice::from_ref(&self.ca),

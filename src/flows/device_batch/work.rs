@@ -402,6 +402,7 @@ impl<'a, 'p> Work<'a, 'p> {
             public_key: public,
             purpose: self.request.purpose,
             alternative_names: order.alternative_names.clone(),
+            extras: self.request.extras.clone(),
         };
         Ok(Draft::new(&spec, &self.view)?.tbs().to_vec())
     }
