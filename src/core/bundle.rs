@@ -2,6 +2,8 @@
 
 /// The private key, PKCS#8 PEM, mode 0600.
 pub const KEY: &str = "device.key.pem";
+/// In place of [`KEY`] where the key is in a token: its URI, one line, no secret.
+pub const KEY_URI: &str = "device.key.uri";
 /// The leaf certificate alone, PEM.
 pub const CERTIFICATE: &str = "device.crt.pem";
 /// Leaf, then its issuers without the root: what the device presents in TLS. PEM.

@@ -10,6 +10,7 @@ use crate::core::fit::{self, FitError};
 use crate::core::flaw::Flaw;
 use crate::core::ids::CertificateId;
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey, PublicKey};
+use crate::core::key_uri::KeyUri;
 use crate::core::lifetime::{Lifetime, LifetimeError};
 use crate::core::pem;
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
@@ -81,8 +82,8 @@ pub enum KeySource {
     New(KeyAlgorithm),
     /// Made elsewhere, and copied into the identity's folder.
     Given(PrivateKey, PublicKey),
-    /// It stays elsewhere; the folder gets no key.
-    Elsewhere(PublicKey),
+    /// It stays elsewhere; the folder gets no key, but says where it is when that is known.
+    Elsewhere(PublicKey, Option<KeyUri>),
 }
 
 impl KeySource {
@@ -90,7 +91,7 @@ impl KeySource {
     fn public(&self) -> Option<&PublicKey> {
         match self {
             Self::New(_) => None,
-            Self::Given(_, public) | Self::Elsewhere(public) => Some(public),
+            Self::Given(_, public) | Self::Elsewhere(public, _) => Some(public),
         }
     }
 }
@@ -124,7 +125,7 @@ impl DeviceIssue<'_> {
         let algorithm = match (&kept, &request.key) {
             (Some(public), _) => public.algorithm(),
             (None, KeySource::New(algorithm)) => *algorithm,
-            (None, KeySource::Given(_, public) | KeySource::Elsewhere(public)) => {
+            (None, KeySource::Given(_, public) | KeySource::Elsewhere(public, _)) => {
                 public.algorithm()
             }
         };
@@ -253,7 +254,7 @@ impl DeviceIssue<'_> {
     /// What a killed run saved whole: with its key, or for the key that stays elsewhere.
     fn saved(&self, request: &Request<'_>, folder: &Path) -> Option<Certificate> {
         match &request.key {
-            KeySource::Elsewhere(public) => certificates(self.files, folder)
+            KeySource::Elsewhere(public, _) => certificates(self.files, folder)
                 .filter(|leaf| leaf.public_key.bits() == public.bits()),
             KeySource::New(_) | KeySource::Given(..) => saved(self.files, self.keygen, folder),
         }
@@ -268,7 +269,7 @@ impl DeviceIssue<'_> {
         let foreign = || IssueError::Claim(FileError::Exists(path.clone()));
         let kept = self.read_key(&path, &request.key)?;
         match &request.key {
-            KeySource::Elsewhere(_) => Err(foreign()),
+            KeySource::Elsewhere(..) => Err(foreign()),
             KeySource::Given(_, public) if public.bits() != kept.bits() => Err(foreign()),
             KeySource::New(_) | KeySource::Given(..) => Ok(Some(kept)),
         }
@@ -295,7 +296,7 @@ impl DeviceIssue<'_> {
                 (Some(key), public)
             }
             KeySource::Given(key, public) => (Some(key.clone()), public.clone()),
-            KeySource::Elsewhere(public) => (None, public.clone()),
+            KeySource::Elsewhere(public, _) => (None, public.clone()),
         };
         let files = self.files;
         files
@@ -305,6 +306,12 @@ impl DeviceIssue<'_> {
             let path = request.folder.join(bundle::KEY);
             files
                 .write_new(&path, &key_file(&key).bytes, Secrecy::Private)
+                .map_err(IssueError::Claim)?;
+        }
+        if let KeySource::Elsewhere(_, Some(uri)) = &request.key {
+            let path = request.folder.join(bundle::KEY_URI);
+            files
+                .replace(&path, format!("{uri}\n").as_bytes(), Secrecy::Public)
                 .map_err(IssueError::Claim)?;
         }
         Ok(public)

@@ -1,6 +1,7 @@
 //! `sweep`: takes away what has expired. The ledger first, then the target, then the files, then
 //! the ledger's last word: wherever it stops, the next run goes on.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use crate::core::bundle;
@@ -19,7 +20,7 @@ use crate::ports::{Clock, FileError, Files, Tidy};
 /// it proves whose the others are.
 const FILES: [&str; 5] = [
     bundle::KEY,
-    "device.key.uri",
+    bundle::KEY_URI,
     bundle::CHAIN,
     bundle::CA_BUNDLE,
     bundle::CERTIFICATE,
@@ -124,8 +125,13 @@ impl Sweep<'_> {
 
     fn expired(&self, scope: &Scope, now: UtcTime) -> Result<Vec<CertificateRecord>, LedgerError> {
         let limit = now.minus(scope.expired_for);
-        let mut all = self.ledger.certificates(&Filter::default())?;
-        all.retain(|record| {
+        let filter = Filter {
+            expiring_before: Some(limit),
+            batch: scope.batch.clone(),
+            ..Filter::default()
+        };
+        let mut all = Vec::new();
+        self.ledger.for_each_certificate(&filter, &mut |record| {
             let window = record.validity;
             let lived = window.not_after.since(window.not_before);
             let over = matches!(
@@ -135,10 +141,15 @@ impl Sweep<'_> {
                     | CertificateState::Deactivated
                     | CertificateState::Revoked
             );
-            over && window.not_after < limit
-                && scope.lifetime.is_none_or(|most| lived <= most)
-                && (scope.batch.is_none() || scope.batch == record.batch)
-        });
+            if over && scope.lifetime.is_none_or(|most| lived <= most) {
+                // Its place and its id are enough; certificates of a whole fleet are not kept.
+                all.push(CertificateRecord {
+                    der: None,
+                    ..record
+                });
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(all)
     }
 

@@ -86,7 +86,10 @@ impl Explain for FileError {
         match self {
             Self::Busy(_) => Kind::Unavailable,
             Self::Exists(_) => Kind::Refused,
-            Self::Write { source, .. } if is_full(source) => Kind::Unavailable,
+            Self::Write { source, .. } if is_full(source) || is_failing(source) => {
+                Kind::Unavailable
+            }
+            Self::Read { source, .. } if is_failing(source) => Kind::Unavailable,
             _ => Kind::Input,
         }
     }
@@ -110,6 +113,9 @@ impl Explain for FileError {
             Self::Write { source, .. } if is_full(source) => {
                 Some("make room on this disk, then run the same command again".into())
             }
+            Self::Read { source, .. } | Self::Write { source, .. } if is_failing(source) => {
+                Some("the disk failed; look at `dmesg`, then run the same command again".into())
+            }
             _ => None,
         }
     }
@@ -118,4 +124,9 @@ impl Explain for FileError {
 fn is_full(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded)
+}
+
+/// EIO: the device under the file system failed, for now or for good.
+fn is_failing(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(5)
 }

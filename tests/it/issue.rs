@@ -101,7 +101,7 @@ fn a_failing_disk_never_leaves_a_certificate_without_its_key_and_the_next_run_fi
     for (source, writes, with_key) in [
         (KeySource::New(KeyAlgorithm::EcP256), 5, true),
         (KeySource::Given(given_key, given.clone()), 5, true),
-        (KeySource::Elsewhere(given), 4, false),
+        (KeySource::Elsewhere(given, None), 4, false),
     ] {
         (1..=writes + 1).for_each(|fail_at| fails_once(&source, (fail_at, writes), with_key));
     }

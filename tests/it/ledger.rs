@@ -86,6 +86,14 @@ fn the_list_is_narrowed() {
     assert!(names(&["--batch", "none"]).is_empty());
     let output = project.run(&["device", "list", "--ca", "nobody"]);
     assert_eq!(output.status.code(), Some(3));
+    let lines = project.run(&["--format", "ndjson", "device", "list"]);
+    let lines = String::from_utf8(lines.stdout).unwrap();
+    let devices: Vec<String> = lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|one| one["device"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(devices, ["late", "soon"]);
 }
 
 #[test]

@@ -334,3 +334,97 @@ fn a_pin_is_tried_once_and_comes_from_anywhere_but_argv() {
     let from_config = bare(&["device", "issue", "pump-1", "--ca", "b"]).status();
     assert!(from_config.unwrap().success());
 }
+
+#[test]
+fn a_devices_own_key_stays_in_its_token() {
+    let lab = Lab::new();
+    lab.project.ok(&["ca", "create", "line"]);
+    let key = "pkcs11:token=factory;object=pump-1";
+    let issue = ["device", "issue", "pump-1", "--key", key];
+    let (code, said) = Lab::fails(&mut lab.command(&issue));
+    assert_eq!(code, 3, "{said}");
+    assert!(said.contains("pkcs11.key-missing"), "{said}");
+    let issued = lab.ok(&[&issue[..], &["--generate-key", "--curve", "p384"]].concat());
+    let uri = issued["key_uri"].as_str().unwrap();
+    assert!(
+        uri.contains("object=pump-1") && !uri.contains("pin"),
+        "{uri}"
+    );
+    let place = |name: &str| lab.project.path("devices/pump-1").join(name);
+    assert!(!place("device.key.pem").exists());
+    let kept = std::fs::read_to_string(place("device.key.uri")).unwrap();
+    assert_eq!(kept.trim_end(), uri);
+    lab.verify("ca/line/cert.pem", "pump-1");
+    // What the token signs, the certificate's key verifies.
+    std::fs::write(lab.project.path("text"), "hello").unwrap();
+    let sign = [
+        "--module",
+        MODULE,
+        "--token-label",
+        "factory",
+        "--login",
+        "--pin",
+        "1234",
+    ];
+    let what = ["--sign", "--mechanism", "ECDSA-SHA256", "--label", "pump-1"];
+    let files = [
+        "--signature-format",
+        "openssl",
+        "-i",
+        "text",
+        "-o",
+        "signature",
+    ];
+    lab.program("pkcs11-tool", &[&sign[..], &what, &files].concat());
+    let leaf = "devices/pump-1/device.crt.pem";
+    let public = [
+        "x509",
+        "-in",
+        leaf,
+        "-noout",
+        "-pubkey",
+        "-out",
+        "public.pem",
+    ];
+    tool("openssl", &public, lab.project.root());
+    let check = [
+        "dgst",
+        "-sha256",
+        "-verify",
+        "public.pem",
+        "-signature",
+        "signature",
+        "text",
+    ];
+    let said = tool("openssl", &check, lab.project.root());
+    assert!(said.contains("Verified OK"), "{said}");
+    // A device that has an identity gets no second key.
+    let other = "pkcs11:token=factory;object=other";
+    let again = [
+        "device",
+        "issue",
+        "pump-1",
+        "--key",
+        other,
+        "--generate-key",
+    ];
+    let (code, said) = Lab::fails(&mut lab.command(&again));
+    assert!(code == 5 && said.contains("ledger.live"), "{said}");
+    let (code, said) = Lab::fails(&mut lab.command(&["device", "issue", "x", "--key", other]));
+    assert!(code == 3 && said.contains("pkcs11.key-missing"), "{said}");
+    // Exports name the token's key to whoever takes URIs.
+    let exports = [
+        "device",
+        "issue",
+        "pump-2",
+        "--key",
+        other,
+        "--generate-key",
+        "--env",
+    ];
+    let output = lab.command(&exports).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("export NAMEPLATE_KEY='pkcs11:"), "{said}");
+    let (code, _) = Lab::fails(&mut lab.command(&["device", "rotate", "pump-1"]));
+    assert!([3, 4, 5].contains(&code), "{code}");
+}

@@ -9,10 +9,11 @@ use super::super::args_template::{Chosen, TemplateArgs};
 use super::super::report::{self, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
-use super::key::{Holder, KeyArgs};
+use super::key::{Access, Holder, KeyArgs};
 use crate::core::bundle;
 use crate::core::flaw::Flaw;
 use crate::core::ids::{CertificateId, ThingName};
+use crate::core::key_uri::KeyUri;
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
@@ -57,6 +58,9 @@ pub(super) struct Issued {
     not_before: UtcTime,
     not_after: UtcTime,
     key: Origin,
+    /// Where the key is, when it is in a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_uri: Option<String>,
     /// What a certificate request asked for and did not get.
     left_out: Vec<String>,
     /// What is wrong on purpose.
@@ -91,13 +95,14 @@ impl Origin {
         match key {
             KeySource::New(_) => Self::Made,
             KeySource::Given(..) => Self::Copied,
-            KeySource::Elsewhere(_) => Self::Elsewhere,
+            KeySource::Elsewhere(..) => Self::Elsewhere,
         }
     }
 }
 
 struct Made {
     issued: device_issue::Issued,
+    key_uri: Option<KeyUri>,
     flaw: Option<Flaw>,
     origin: Origin,
     left_out: Vec<String>,
@@ -114,7 +119,17 @@ impl Args {
         let names = self.profile.names(&profile, self.name.as_str())?;
         let folder = self.folder(settings)?;
         let ca = self.ca.load(settings, &factory)?;
-        let Holder { key, settled, flaw } = self.key.holder(names, &profile, &factory)?;
+        let access = Access {
+            factory: &factory,
+            settings,
+            token: &self.ca.passphrase.token,
+        };
+        let whose = (&self.name, names);
+        let Holder { key, settled, flaw } = self.key.holder(whose, &profile, &access)?;
+        let key_uri = match &key {
+            KeySource::Elsewhere(_, uri) => uri.clone(),
+            KeySource::New(_) | KeySource::Given(..) => None,
+        };
         let origin = Origin::of(&key);
         let request = Request {
             device: self.name.to_string(),
@@ -133,6 +148,7 @@ impl Args {
         let issued = factory.issue().run(&request)?;
         let made = Made {
             issued,
+            key_uri,
             origin,
             left_out: settled.left_out,
             flaw,
@@ -168,7 +184,11 @@ impl Args {
             let file = public.iter().find(|file| file.name == name);
             file.map(|file| String::from_utf8_lossy(&file.bytes).into_owned())
         };
-        let with_key = Some(bundle::KEY).filter(|_| made.origin != Origin::Elsewhere);
+        let with_key = match (made.origin, &made.key_uri) {
+            (Origin::Elsewhere, None) => None,
+            (Origin::Elsewhere, Some(_)) => Some(bundle::KEY_URI),
+            (Origin::Made | Origin::Copied, _) => Some(bundle::KEY),
+        };
         let names =
             with_key
                 .into_iter()
@@ -185,6 +205,7 @@ impl Args {
             checked_against: chosen.map(|chosen| shown(&chosen.path)),
             finished_earlier_run: made.issued.finished,
             key: made.origin,
+            key_uri: made.key_uri.map(|uri| uri.to_string()),
             left_out: made.left_out,
             flaw: made.flaw.map(Flaw::word),
             wrong: made.flaw.map(Flaw::what),
@@ -201,15 +222,19 @@ impl Args {
 impl Report for Issued {}
 
 /// POSIX shell; full paths, so that they hold in any folder.
-fn exports(f: &mut fmt::Formatter<'_>, folder: &Path) -> fmt::Result {
-    let quoted = |path: &Path| format!("'{}'", path.display().to_string().replace('\'', r"'\''"));
-    writeln!(f, "export NAMEPLATE_IDENTITY={}", quoted(folder))?;
-    for (variable, name) in [
-        ("NAMEPLATE_CERT", bundle::CERTIFICATE),
-        ("NAMEPLATE_KEY", bundle::KEY),
-        ("NAMEPLATE_CHAIN", bundle::CHAIN),
+fn exports(f: &mut fmt::Formatter<'_>, folder: &Path, key: Option<&str>) -> fmt::Result {
+    let path = |name: &str| folder.join(name).display().to_string();
+    for (variable, value) in [
+        ("NAMEPLATE_IDENTITY", folder.display().to_string()),
+        ("NAMEPLATE_CERT", path(bundle::CERTIFICATE)),
+        (
+            "NAMEPLATE_KEY",
+            key.map_or_else(|| path(bundle::KEY), str::to_owned),
+        ),
+        ("NAMEPLATE_CHAIN", path(bundle::CHAIN)),
     ] {
-        writeln!(f, "export {variable}={}", quoted(&folder.join(name)))?;
+        let quoted = value.replace('\'', r"'\''");
+        writeln!(f, "export {variable}='{quoted}'")?;
     }
     Ok(())
 }
@@ -217,7 +242,7 @@ fn exports(f: &mut fmt::Formatter<'_>, folder: &Path) -> fmt::Result {
 impl fmt::Display for Issued {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(folder) = &self.exports {
-            return exports(f, folder);
+            return exports(f, folder, self.key_uri.as_deref());
         }
         let verb = if self.finished_earlier_run {
             "finished what an earlier run began:"
@@ -240,7 +265,9 @@ impl fmt::Display for Issued {
         if let Some(path) = &self.checked_against {
             writeln!(f, "  passes   {}", path.display())?;
         }
-        if self.key == Origin::Elsewhere {
+        if let Some(uri) = &self.key_uri {
+            writeln!(f, "  key      {uri}")?;
+        } else if self.key == Origin::Elsewhere {
             writeln!(f, "  key      stays where it is")?;
         }
         for what in &self.left_out {

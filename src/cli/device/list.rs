@@ -1,8 +1,9 @@
 //! `device list`
 
 use std::fmt;
+use std::ops::ControlFlow;
 
-use super::super::report::Report;
+use super::super::report::{Output, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
 use super::view::CertificateView;
@@ -14,6 +15,8 @@ use crate::ports::Clock;
 use crate::ports::ledger::{Filter, Ledger};
 
 /// List the certificates in the ledger, newest first
+///
+/// With `--format ndjson` one certificate a line, each as it is read, however many there are.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// Only this device's
@@ -59,10 +62,16 @@ fn authority_id(ledger: &dyn Ledger, name: &str) -> Result<CertificateId, Failur
 #[derive(serde::Serialize)]
 pub(super) struct Listed {
     devices: Vec<CertificateView>,
+    /// They were printed one by one already.
+    #[serde(skip)]
+    streamed: bool,
 }
 
+/// How many lines are printed at once.
+const LINES: usize = 256;
+
 impl Args {
-    pub(super) fn run(self, settings: &Settings) -> Result<Listed, Failure> {
+    pub(super) fn run(self, settings: &Settings, output: Output) -> Result<Listed, Failure> {
         let factory = Factory::open(settings)?;
         let now = factory.clock.now();
         let issuer = self
@@ -83,17 +92,30 @@ impl Args {
             flaw: self.flaw,
             limit: self.limit,
         };
-        let all = factory.ledger.certificates(&filter)?;
+        let mut devices = Vec::new();
+        factory
+            .ledger
+            .for_each_certificate(&filter, &mut |record| {
+                devices.push(CertificateView::new(record, now));
+                if output.streams() && devices.len() == LINES {
+                    output.stream(&devices);
+                    devices.clear();
+                }
+                ControlFlow::Continue(())
+            })?;
+        output.stream(&devices);
         Ok(Listed {
-            devices: all
-                .into_iter()
-                .map(|record| CertificateView::new(record, now))
-                .collect(),
+            devices,
+            streamed: output.streams(),
         })
     }
 }
 
-impl Report for Listed {}
+impl Report for Listed {
+    fn silent(&self) -> bool {
+        self.streamed
+    }
+}
 
 impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

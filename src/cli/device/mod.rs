@@ -68,7 +68,7 @@ impl Command {
             #[cfg(feature = "operator")]
             Self::Issue(args) => output.finish(args.run(settings)),
             #[cfg(feature = "operator")]
-            Self::List(args) => output.finish(args.run(settings)),
+            Self::List(args) => output.finish(args.run(settings, output)),
             Self::NeedsRenewal(args) => output.finish(args.run(settings)),
             #[cfg(feature = "operator")]
             Self::Revoke(args) => output.finish(args.run(settings)),

@@ -244,7 +244,7 @@ fn request<'a>(
         alternative_names: settled.alternative_names,
         extras: settled.extras,
         lifetime: lifetime.clone(),
-        key: KeySource::Elsewhere(order.key.clone()),
+        key: KeySource::Elsewhere(order.key.clone(), None),
         folder: out.join(order.device.as_str()),
         issuer: ca.issuer(),
         template: chosen.map(|chosen| &chosen.template),
