@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 FAULTY = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate", "renameat2", "mkdir")
 PARTS = ("kill", "eio", "full", "race")
-SHAPES = ("dir", "tar", "ndjson")
+SHAPES = ("dir", "tar", "ndjson", "der")
 
 
 class Postgres:
@@ -177,6 +177,18 @@ class Batch:
             if stat.S_IMODE((folder / "device.key.pem").stat().st_mode) != 0o600:
                 self.complain(f"{folder.name}: the key can be read by others")
             all.append((folder.name, {file.name: file.read_bytes() for file in folder.iterdir()}))
+        return all
+
+    def der(self):
+        """As `dir`, put into PEM."""
+        all = []
+        for folder in self.out.iterdir():
+            key = serialization.load_der_private_key((folder / "device.key.der").read_bytes(), None)
+            leaf = x509.load_der_x509_certificate((folder / "device.crt.der").read_bytes())
+            form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            text = leaf.public_bytes(serialization.Encoding.PEM)
+            files = {"device.key.pem": key.private_bytes(*form), "device.crt.pem": text, "chain.pem": text}
+            all.append((folder.name, files))
         return all
 
     def tar(self):

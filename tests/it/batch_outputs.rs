@@ -355,3 +355,34 @@ fn processes_that_share_a_list_and_a_ledger_issue_each_device_once() {
     let runs = std::fs::read_dir(project.path("ledger.sqlite.runs")).unwrap();
     assert_eq!(runs.count(), 0, "a run that is over leaves no lock");
 }
+
+#[test]
+fn what_a_killed_run_had_placed_and_not_confirmed_is_made_anew() {
+    for (shape, more) in [("der", None), ("c-header", None), ("p12", Some("pw"))] {
+        let project = Project::with_ca();
+        std::fs::write(project.path("l.csv"), "name\np1\np2\n").unwrap();
+        let mut batch = vec![
+            "device", "batch", "l.csv", "--out", "out", "--output", shape,
+        ];
+        batch.extend(more.into_iter().flat_map(|file| ["--p12-password-file", file]));
+        assert_eq!(project.ok(&batch)["issued"], 2);
+        // As a kill between placing p1 and confirming it leaves it.
+        rusqlite::Connection::open(project.path("ledger.sqlite"))
+            .unwrap()
+            .execute_batch(
+                "DELETE FROM seals WHERE nr = (SELECT nr FROM entries WHERE device = 'p1'); \
+                 UPDATE entries SET state = 'intended' WHERE device = 'p1'",
+            )
+            .unwrap();
+        let again = project.ok(&batch);
+        assert_eq!(
+            (&again["issued"], &again["skipped"]),
+            (&1.into(), &1.into()),
+            "{again}"
+        );
+        // A stranger's folder is still left alone.
+        std::fs::create_dir(project.path("out/p3")).unwrap();
+        std::fs::write(project.path("l.csv"), "name\np3\n").unwrap();
+        assert_eq!(project.fails(&batch), (5, "file.exists".into()), "{shape}");
+    }
+}

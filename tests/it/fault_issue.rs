@@ -29,5 +29,5 @@ fn nothing_is_lost_or_doubled_under_faults() {
         "{said}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(said.contains("kill: 10 kills"), "{said}");
+    assert!(said.contains("sqlite: kill: 10 kills"), "{said}");
 }

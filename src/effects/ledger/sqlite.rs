@@ -28,7 +28,10 @@ const MIGRATIONS: [&str; 3] = [
     include_str!("schema_3.sql"),
 ];
 /// Pages kept in memory: the random ends of the indexes spill into the log below this.
-const CACHE_KIB: i64 = 16 * 1024;
+const CACHE_KIB: i64 = 8 * 1024;
+/// Pages that gather in the log before they go to their places: serial numbers and ids are random,
+/// so a batch changes the same pages over and over.
+const CHECKPOINT_PAGES: i64 = 8 * 1024;
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
 
@@ -75,6 +78,8 @@ impl Sqlite {
         }
         self.connection
             .pragma_update(None, "cache_size", -CACHE_KIB)?;
+        self.connection
+            .pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         self.connection.set_prepared_statement_cache_capacity(64);
         // Else a query that may use a partial index is planned anew for every value bound to it.
         self.connection

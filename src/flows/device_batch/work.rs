@@ -1,6 +1,7 @@
 //! The threads of a batch, and what happens to one block.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::core::ids::{CertificateId, hex};
 use crate::core::key::PublicKey;
 use crate::core::record::{CertificateRecord, IdentityPurpose, Intent, SerialKey};
 use crate::flows::device_issue::{belongs, saved};
+use crate::ports::FileError;
 use crate::ports::ledger::{Claim, Confirmation, LedgerError, Run};
 
 /// Devices of other processes kept in mind before they are looked at again.
@@ -47,6 +49,8 @@ pub(super) struct Work<'a, 'p> {
     tally: Mutex<Tally>,
     /// Devices that other processes are at work on.
     waiting: Mutex<Vec<Order>>,
+    /// Devices whose leftovers of a dead run were given up.
+    given_up: Mutex<HashSet<String>>,
     sink: Mutex<Sink>,
 }
 
@@ -88,6 +92,7 @@ impl<'a, 'p> Work<'a, 'p> {
             stop: AtomicBool::new(false),
             tally: Mutex::default(),
             waiting: Mutex::default(),
+            given_up: Mutex::default(),
             sink: Mutex::new(sink),
         })
     }
@@ -106,7 +111,8 @@ impl<'a, 'p> Work<'a, 'p> {
     /// other processes were at work on is looked at last.
     pub(super) fn all(&self) -> Result<(), BatchError> {
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.flow.threads.max(1))
+            // One more than cores: while it waits for the disk, the others compute.
+            let workers: Vec<_> = (0..=self.flow.threads.max(1))
                 .map(|_| scope.spawn(|| self.until_done()))
                 .collect();
             workers
@@ -211,6 +217,7 @@ impl<'a, 'p> Work<'a, 'p> {
                         confirmed.push((record, leaf));
                     } else {
                         lost.push(record.key());
+                        lock(&self.given_up).insert(order.device.clone());
                         sorted.again.push(order);
                     }
                 }
@@ -435,11 +442,26 @@ impl<'a, 'p> Work<'a, 'p> {
         }
         folders.sync(&staging)?;
         for one in made {
-            let device = &one.order.device;
-            folders.place(&staging.join(device), &request.out.join(device))?;
+            self.put(&staging, &one.order.device)?;
         }
         folders.sync_names(request.out)?;
         Ok(folders.remove(&staging)?)
+    }
+
+    /// Only a folder of PEM files tells whose it is. Of the other shapes, what a dead run had put
+    /// in place and nobody was told of is taken away: the claim is ours now.
+    fn put(&self, staging: &Path, device: &str) -> Result<(), FileError> {
+        let (folders, request) = (self.flow.folders, self.request);
+        let (from, to) = (staging.join(device), request.out.join(device));
+        match folders.place(&from, &to) {
+            Err(FileError::Exists(_))
+                if !request.shape.is_folder_of_pem() && lock(&self.given_up).contains(device) =>
+            {
+                folders.remove(&to)?;
+                folders.place(&from, &to)
+            }
+            placed => placed,
+        }
     }
 
     /// One block after another: the ledger vouches for the output from its start to the mark.
