@@ -57,6 +57,9 @@ impl DeviceExport<'_> {
         };
         let certificate = Certificate::all_from_pem(&read(bundle::CERTIFICATE)?)?.swap_remove(0);
         let chain = Certificate::all_from_pem(&read(bundle::CA_BUNDLE)?)?;
+        if !self.files.exists(&folder.join(bundle::KEY)) {
+            return Err(ExportError::NoKey(request.device.to_owned()));
+        }
         let key = key_of(&folder, &read(bundle::KEY)?)?;
         let leaf = Leaf {
             name: request.device,
@@ -135,6 +138,9 @@ pub enum ExportError {
     /// Issued into a stream.
     #[error("the identity of `{0}` was issued into a stream, not into a folder")]
     NoFolder(String),
+    /// Made on the device, or moved away.
+    #[error("the key of device `{0}` is not in its folder, so it cannot be handed over")]
+    NoKey(String),
     /// No such identity.
     #[error("device `{0}` has no live identity in the ledger")]
     None(String),
@@ -148,7 +154,7 @@ impl Explain for ExportError {
             Self::Handover(e) => e.kind(),
             Self::Key(e) => e.kind(),
             Self::Ledger(e) => e.kind(),
-            Self::Encrypted(_) | Self::NoFolder(_) | Self::None(_) => Kind::Input,
+            Self::Encrypted(_) | Self::NoFolder(_) | Self::NoKey(_) | Self::None(_) => Kind::Input,
         }
     }
     fn code(&self) -> &'static str {
@@ -160,6 +166,7 @@ impl Explain for ExportError {
             Self::Key(e) => e.code(),
             Self::Ledger(e) => e.code(),
             Self::NoFolder(_) | Self::None(_) => "export.none",
+            Self::NoKey(_) => "export.no-key",
         }
     }
     fn hint(&self) -> Option<String> {
@@ -173,6 +180,9 @@ impl Explain for ExportError {
             }
             Self::File(e) => e.hint(),
             Self::Ledger(e) => e.hint(),
+            Self::NoKey(_) => Some(
+                "a key that was made on the device stays there; else put the folder back".into(),
+            ),
             Self::NoFolder(_) => Some("take it out of the batch's own output".into()),
             Self::None(_) => Some("`nameplate device list` shows what is there".into()),
             _ => None,

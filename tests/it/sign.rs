@@ -164,6 +164,8 @@ fn requests_of_openssl_and_gnutls_are_signed_and_the_keys_stay_where_they_are() 
     assert_eq!(project.fails(&issue), (5, "ledger.live".into()));
     let rotate = project.run(&["device", "rotate", "p256"]);
     assert!(!rotate.status.success());
+    let export = ["device", "export", "p256", "--output", "tar"];
+    assert_eq!(project.fails(&export), (3, "export.no-key".into()));
     project.ok(&["ledger", "verify"]);
 }
 
