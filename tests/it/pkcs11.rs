@@ -357,6 +357,8 @@ fn a_devices_own_key_stays_in_its_token() {
     lab.verify("ca/line/cert.pem", "pump-1");
     // What the token signs, the certificate's key verifies.
     std::fs::write(lab.project.path("text"), "hello").unwrap();
+    let hash = ["dgst", "-sha256", "-binary", "-out", "hash", "text"];
+    tool("openssl", &hash, lab.project.root());
     let sign = [
         "--module",
         MODULE,
@@ -366,12 +368,12 @@ fn a_devices_own_key_stays_in_its_token() {
         "--pin",
         "1234",
     ];
-    let what = ["--sign", "--mechanism", "ECDSA-SHA256", "--label", "pump-1"];
+    let what = ["--sign", "--mechanism", "ECDSA", "--label", "pump-1"];
     let files = [
         "--signature-format",
         "openssl",
         "-i",
-        "text",
+        "hash",
         "-o",
         "signature",
     ];

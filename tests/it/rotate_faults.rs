@@ -28,6 +28,7 @@ use nameplate::effects::files::Disk;
 use nameplate::effects::keys::{LocalSigner, RingKeys};
 use nameplate::effects::ledger::{SqlLedger, sqlite};
 use nameplate::effects::swap::FolderSwap;
+use nameplate::explain::Explain;
 use nameplate::flows::ca_create::{self, CaCreate};
 use nameplate::flows::device_issue::{self, DeviceIssue, KeySource, saved};
 use nameplate::flows::device_revoke::DeviceRevoke;
@@ -153,6 +154,20 @@ struct FaultyLedger<'a> {
     inner: &'a SqlLedger,
 }
 
+/// Tries again while the ledger is held: a program that another test starts keeps every open file,
+/// and its lock, for the moment between fork and exec.
+fn patiently<T, E: Explain>(mut act: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+    for _ in 0..100 {
+        match act() {
+            Err(error) if error.code() == "ledger.held" => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            done => return done,
+        }
+    }
+    act()
+}
+
 impl FaultyLedger<'_> {
     fn guard<T>(&self, effect: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         self.fuse.guard(effect, || LedgerError::Database {
@@ -167,16 +182,8 @@ impl Ledger for FaultyLedger<'_> {
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         self.inner.hold()
     }
-    /// A program that another test starts keeps every open file, and its lock, for the moment
-    /// between fork and exec.
     fn hold_rotations(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
-        for _ in 0..100 {
-            match self.inner.hold_rotations() {
-                Err(LedgerError::HeldRotations(_)) => std::thread::sleep(Duration::from_millis(10)),
-                held => return held,
-            }
-        }
-        self.inner.hold_rotations()
+        patiently(|| self.inner.hold_rotations())
     }
     fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
         self.inner.begin_run(now)
@@ -766,7 +773,7 @@ fn a_folder_whose_own_name_looks_like_a_kept_one_stays_where_it_is() {
 fn a_second_rotation_keeps_the_first_ones_files_and_a_rotation_excludes_another() {
     let lab = Lab::new("pump");
     let first = lab.rotate().unwrap();
-    let held = lab.ledger.hold_rotations().unwrap();
+    let held = patiently(|| lab.ledger.hold_rotations()).unwrap();
     assert!(matches!(
         lab.rotate(),
         Err(RotateError::Ledger(LedgerError::HeldRotations(_)))
@@ -796,7 +803,7 @@ fn what_was_revoked_during_a_rotation_stays_so() {
             ledger: &lab.ledger,
             plane: Some(&lab.plane),
         };
-        revoke.run("pump", RevocationReason::KeyCompromise).unwrap();
+        patiently(|| revoke.run("pump", RevocationReason::KeyCompromise)).unwrap();
         assert!(lab.rotate().is_err(), "after {fault_at}");
         for (id, entry) in lab.plane.entries.borrow().iter() {
             assert_eq!(
