@@ -63,6 +63,7 @@ pub mod key;
 #[cfg(feature = "operator")]
 pub mod key_uri;
 /// A whole ledger as text.
+#[cfg(feature = "operator")]
 pub mod ledger_file;
 /// Where a ledger is.
 pub mod ledger_place;

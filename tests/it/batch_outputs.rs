@@ -364,7 +364,10 @@ fn what_a_killed_run_had_placed_and_not_confirmed_is_made_anew() {
         let mut batch = vec![
             "device", "batch", "l.csv", "--out", "out", "--output", shape,
         ];
-        batch.extend(more.into_iter().flat_map(|file| ["--p12-password-file", file]));
+        batch.extend(
+            more.into_iter()
+                .flat_map(|file| ["--p12-password-file", file]),
+        );
         assert_eq!(project.ok(&batch)["issued"], 2);
         // As a kill between placing p1 and confirming it leaves it.
         rusqlite::Connection::open(project.path("ledger.sqlite"))
