@@ -1,5 +1,5 @@
 //! Certification requests (PKCS #10, RFC 2986): read strictly, their own signature checked. What
-//! they ask for is put into words here; whether it is granted is [`rule`]'s matter.
+//! they ask for is put into words here; whether it is granted is `rule`'s matter.
 
 /// What becomes of what a request asks for.
 pub mod rule;
