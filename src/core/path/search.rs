@@ -18,8 +18,10 @@ use crate::core::signature::{self, SignatureFault};
 const MAX_PATH: usize = 24;
 /// The most signatures that are verified for one certificate.
 const MAX_SIGNATURES: usize = 1_000;
-/// The most certificates that are stepped on in the first pass, and in the second.
-const MAX_STEPS: [usize; 2] = [2_000, 200];
+/// The most certificates that are stepped on in the first pass.
+const MAX_STEPS: usize = 2_000;
+/// The same in the second, for which a good reason is enough.
+const MAX_STEPS_FOR_REASONS: usize = 200;
 /// The most whole paths that are walked.
 const MAX_WALKS: usize = 200;
 
@@ -57,18 +59,19 @@ pub(super) fn run(pool: &Pool<'_>, request: &PathRequest<'_>, depth: usize) -> P
         depth,
         signatures: HashMap::new(),
         doubtful: RefCell::default(),
-        steps: 0,
+        steps: MAX_STEPS,
         walks: 0,
         comparisons: walk::MAX_COMPARISONS,
         clean: true,
         spent: None,
         best: None,
     };
-    for (clean, steps) in [true, false].into_iter().zip(MAX_STEPS) {
-        (search.clean, search.steps) = (clean, steps);
-        if search.extend(&mut vec![Spot::Leaf]) {
-            break;
-        }
+    if !search.extend(&mut vec![Spot::Leaf]) {
+        // Whether there may be a good path after all is a matter of the first pass alone.
+        let spent = search.spent;
+        (search.clean, search.steps) = (false, MAX_STEPS_FOR_REASONS);
+        search.extend(&mut vec![Spot::Leaf]);
+        search.spent = spent;
     }
     search.verdict()
 }
@@ -238,14 +241,19 @@ impl Search<'_, '_> {
     }
 
     fn verdict(self) -> PathVerdict {
-        let (path, mut faults) = match self.best {
-            Some(best) => (best.path, best.faults),
-            None => (vec![Spot::Leaf], Vec::new()),
+        let budget = |what| Fault {
+            at: 0,
+            reason: Reason::Budget(what),
         };
-        let found = self.walks > 0 && faults.is_empty();
-        if let (Some(what), false) = (self.spent, found) {
-            let reason = Reason::Budget(what);
-            faults.push(Fault { at: 0, reason });
+        let Some(best) = self.best else {
+            return PathVerdict {
+                path: vec![Spot::Leaf],
+                faults: vec![budget(self.spent.unwrap_or("too many steps"))],
+            };
+        };
+        let (path, mut faults) = (best.path, best.faults);
+        if !faults.is_empty() {
+            faults.extend(self.spent.map(budget));
         }
         faults.sort_by_key(|fault| fault.reason.rank());
         PathVerdict { path, faults }
