@@ -249,24 +249,6 @@ pub const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 /// id-kp-clientAuth.
 pub const CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
 
-/// The names of the keyUsage bits that are set (RFC 5280 §4.2.1.3).
-pub(crate) fn key_usage_names(usage: x509_parser::extensions::KeyUsage) -> Vec<&'static str> {
-    [
-        (usage.digital_signature(), "digitalSignature"),
-        (usage.non_repudiation(), "nonRepudiation"),
-        (usage.key_encipherment(), "keyEncipherment"),
-        (usage.data_encipherment(), "dataEncipherment"),
-        (usage.key_agreement(), "keyAgreement"),
-        (usage.key_cert_sign(), "keyCertSign"),
-        (usage.crl_sign(), "cRLSign"),
-        (usage.encipher_only(), "encipherOnly"),
-        (usage.decipher_only(), "decipherOnly"),
-    ]
-    .into_iter()
-    .filter_map(|(set, name)| set.then_some(name))
-    .collect()
-}
-
 /// The purposes as dotted OIDs.
 pub(crate) fn usages(eku: &ExtendedKeyUsage<'_>) -> Vec<String> {
     let known = [

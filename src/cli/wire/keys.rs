@@ -3,6 +3,7 @@
 #![cfg_attr(
     not(all(feature = "kms", feature = "pkcs11")),
     allow(
+        clippy::unused_self,
         dead_code,
         unreachable_code,
         unused_imports,

@@ -1,8 +1,8 @@
 //! What is wrong or doubtful in certificates, as device PKI and AWS IoT see it.
 //!
 //! Every rule is explained in `docs/rules/cert.md`, which also says how much it weighs. The rules
-//! judge single certificates ([`fields`], [`names`], [`usages`], [`window`]), the place of each in
-//! its chain ([`chain`]), and all that were given at once ([`set`]).
+//! judge single certificates (`fields`, `names`, `usages`, `window`), the place of each in
+//! its chain (`chain`), and all that were given at once (`set`).
 
 mod chain;
 mod der;

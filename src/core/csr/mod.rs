@@ -1,5 +1,5 @@
 //! Certification requests (PKCS #10, RFC 2986): read strictly, their own signature checked. What
-//! they ask for is put into words here; whether it is granted is [`rule`]'s matter.
+//! they ask for is put into words here; whether it is granted is `rule`'s matter.
 
 /// What becomes of what a request asks for.
 pub mod rule;
@@ -13,6 +13,7 @@ use x509_parser::x509::X509Name;
 
 use crate::core::cert;
 use crate::core::der::{Element, children, first};
+use crate::core::draft::extras::key_usage_names;
 use crate::core::ids::hex;
 use crate::core::key::{KeyAlgorithm, KeyError, PublicKey};
 use crate::core::pem;
@@ -265,7 +266,7 @@ fn ask_of(extension: Element<'_>) -> Result<Ask, CsrError> {
         }
         ParsedExtension::BasicConstraints(constraints) => Ask::BasicConstraints(constraints.ca),
         ParsedExtension::ExtendedKeyUsage(usage) => Ask::ExtendedKeyUsage(cert::usages(usage)),
-        ParsedExtension::KeyUsage(usage) => Ask::KeyUsage(cert::key_usage_names(*usage)),
+        ParsedExtension::KeyUsage(usage) => Ask::KeyUsage(key_usage_names(*usage)),
         ParsedExtension::ParseError { error } => {
             let oid = parsed.oid.to_id_string();
             return Err(wrong(&format!("its extension {oid}: {error}")));

@@ -3,11 +3,11 @@
 use pkcs8::ObjectIdentifier;
 use rcgen::{CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, KeyUsagePurpose};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::ParsedExtension;
+use x509_parser::extensions::{KeyUsage, ParsedExtension};
 use x509_parser::prelude::FromDer;
 
 use super::{DraftError, Purpose};
-use crate::core::cert::{CLIENT_AUTH, Certificate, SERVER_AUTH, key_usage_names};
+use crate::core::cert::{CLIENT_AUTH, Certificate, SERVER_AUTH};
 use crate::core::der;
 use crate::core::key::KeyAlgorithm;
 
@@ -59,6 +59,24 @@ const OWN: [&str; 6] = [
     "2.5.29.35",
     "2.5.29.37",
 ];
+
+/// The names of the keyUsage bits that are set (RFC 5280 §4.2.1.3).
+pub fn key_usage_names(usage: KeyUsage) -> Vec<&'static str> {
+    [
+        (usage.digital_signature(), "digitalSignature"),
+        (usage.non_repudiation(), "nonRepudiation"),
+        (usage.key_encipherment(), "keyEncipherment"),
+        (usage.data_encipherment(), "dataEncipherment"),
+        (usage.key_agreement(), "keyAgreement"),
+        (usage.key_cert_sign(), "keyCertSign"),
+        (usage.crl_sign(), "cRLSign"),
+        (usage.encipher_only(), "encipherOnly"),
+        (usage.decipher_only(), "decipherOnly"),
+    ]
+    .into_iter()
+    .filter_map(|(set, name)| set.then_some(name))
+    .collect()
+}
 
 /// The bit of this name, if a certificate that is no CA's may have it.
 pub fn key_usage(name: &str) -> Option<&'static str> {
