@@ -151,6 +151,23 @@ impl Matrix {
         );
     }
 
+    /// A revocation list by the same key; of the issuer's, and OpenSSL refuses what is on it.
+    fn revokes(&self, ca: &str, device: &str) {
+        self.ok(&["device", "revoke", device, "--local", "--yes"]);
+        self.ok(&["ca", "crl", ca]);
+        let (root, list) = (format!("ca/{ca}/cert.pem"), format!("ca/{ca}/crl.pem"));
+        let words = ["crl", "-in", &list, "-noout", "-CAfile", &root];
+        tool("openssl", &words, self.root());
+        let output = Command::new("openssl")
+            .args(["verify", "-crl_check", "-CAfile", &root, "-CRLfile", &list])
+            .arg(format!("devices/{device}/device.crt.pem"))
+            .current_dir(self.root())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("certificate revoked"), "{ca}: {said}");
+    }
+
     fn webpki(&self, root: &str, device: &str, usage: KeyUsage) {
         let root = Certificate::all_from_pem(&self.read(root))
             .unwrap()
@@ -215,6 +232,7 @@ fn every_program_takes_every_certificate() {
                 read.push(format!("devices/{device}"));
             }
         }
+        matrix.revokes(ca, &device(n, PLACE[n], "device", "p256"));
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/read_identities.py");
     let mut words = vec![script.to_str().unwrap()];

@@ -155,6 +155,12 @@ fn a_shell_takes_the_exports_and_json_holds_no_key() {
         assert_eq!(issued[key].as_str().unwrap(), there, "{key}");
     }
     assert!(!issued.to_string().contains("PRIVATE KEY"));
+    let whole = project.ok(&["device", "issue", "ci-3", "--ttl", "1h", "--include-key"]);
+    let key = std::fs::read_to_string(project.path("devices/ci-3/device.key.pem")).unwrap();
+    assert_eq!(whole["key_pem"].as_str(), Some(&key[..]));
+    let text = project.run(&["device", "issue", "ci-4", "--include-key"]);
+    assert_eq!(text.status.code(), Some(2));
+    assert!(!project.path("devices/ci-4").exists());
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::super::args_issue::{CaArgs, CaHandle};
 use super::super::args_profile::{ProfileArgs, WindowArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
-use super::super::report::{self, Report};
+use super::super::report::{self, Output, Report};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, shown};
 use super::key::{Access, Holder, KeyArgs};
@@ -14,11 +16,12 @@ use crate::core::bundle;
 use crate::core::flaw::Flaw;
 use crate::core::ids::{CertificateId, ThingName};
 use crate::core::key_uri::KeyUri;
+use crate::core::pem;
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Failure, Kind};
 use crate::flows::device_issue::{self, KeySource, Request};
-use crate::ports::Clock;
+use crate::ports::{Clock, Files};
 
 /// Make a device's key and a certificate signed by a CA
 ///
@@ -41,6 +44,9 @@ pub(in crate::cli) struct Args {
     /// Print shell exports that name the identity to the device's commands
     #[arg(long)]
     env: bool,
+    /// Put the private key into the JSON as well: for a secret store, never for a log
+    #[arg(long, conflicts_with_all = ["env", "csr"])]
+    include_key: bool,
     #[command(flatten)]
     ca: CaArgs,
     #[command(flatten)]
@@ -71,6 +77,9 @@ pub(super) struct Issued {
     files: Vec<PathBuf>,
     checked_against: Option<PathBuf>,
     finished_earlier_run: bool,
+    /// Only when it is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_pem: Option<InTheClear>,
     certificate_pem: String,
     chain_pem: Option<String>,
     ca_pem: Option<String>,
@@ -79,6 +88,15 @@ pub(super) struct Issued {
     exports: Option<PathBuf>,
     #[serde(skip)]
     now: UtcTime,
+}
+
+/// A key that is asked for in the JSON.
+struct InTheClear(Zeroizing<String>);
+
+impl serde::Serialize for InTheClear {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
 }
 
 /// How the identity came by its key.
@@ -109,7 +127,12 @@ struct Made {
 }
 
 impl Args {
-    pub(super) fn run(self, settings: &Settings) -> Result<Issued, Failure> {
+    pub(super) fn run(self, settings: &Settings, output: Output) -> Result<Issued, Failure> {
+        if self.include_key && output.is_text() {
+            let message = "--include-key is for JSON; text never shows a key";
+            return Err(Failure::new(Kind::Usage, "output.shape", message)
+                .hint("add --format json, or take the key from its file"));
+        }
         let factory = Factory::open(settings)?;
         let chosen = self.template.load(settings, &factory.files)?;
         if chosen.is_none() {
@@ -159,7 +182,9 @@ impl Args {
                 flaw.what()
             ));
         }
-        Ok(self.report(&factory, (&ca, &folder), (made, chosen)))
+        let key_pem = self.key_pem(&factory, &folder, made.origin)?;
+        let report = self.report(&factory, (&ca, &folder), (made, chosen));
+        Ok(Issued { key_pem, ..report })
     }
 
     fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
@@ -170,6 +195,23 @@ impl Args {
         std::path::absolute(&folder).map_err(|error| {
             Failure::new(Kind::Input, "file.write", "the folder has no path").because(error)
         })
+    }
+
+    /// The key, where it is asked for and here.
+    fn key_pem(
+        &self,
+        factory: &Factory,
+        folder: &Path,
+        origin: Origin,
+    ) -> Result<Option<InTheClear>, Failure> {
+        if !self.include_key || origin == Origin::Elsewhere {
+            return Ok(None);
+        }
+        let bytes = factory
+            .files
+            .read(&folder.join(bundle::KEY), pem::MAX_BYTES as u64)?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Some(InTheClear(Zeroizing::new(text))))
     }
 
     fn report(
@@ -209,6 +251,7 @@ impl Args {
             left_out: made.left_out,
             flaw: made.flaw.map(Flaw::word),
             wrong: made.flaw.map(Flaw::what),
+            key_pem: None,
             certificate_pem: leaf.to_pem(),
             chain_pem: pem(bundle::CHAIN),
             ca_pem: pem(bundle::CA_BUNDLE),

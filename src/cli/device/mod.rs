@@ -66,7 +66,7 @@ impl Command {
             #[cfg(feature = "operator")]
             Self::Export(args) => output.finish(args.run(settings, output)),
             #[cfg(feature = "operator")]
-            Self::Issue(args) => output.finish(args.run(settings)),
+            Self::Issue(args) => output.finish(args.run(settings, output)),
             #[cfg(feature = "operator")]
             Self::List(args) => output.finish(args.run(settings, output)),
             Self::NeedsRenewal(args) => output.finish(args.run(settings)),

@@ -41,7 +41,7 @@ pub const BLOCK: usize = 512;
 /// The fewest, unless the list is shorter: below this, syncs cost more than what they save.
 const MIN_BLOCK: usize = 64;
 /// Devices in one block of a stream.
-const STREAM_BLOCK: usize = 896;
+const STREAM_BLOCK: usize = 640;
 /// The folder beside the identities where they are made; gone when the run is over.
 pub const STAGING: &str = ".nameplate-staging";
 

@@ -31,6 +31,9 @@ const MAX_WAITING: usize = 16_384;
 /// How long to wait before looking at them again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Threads beyond one for each core: while they wait for the disk or for the ledger, others compute.
+const WAITING: usize = 2;
+
 /// What every thread needs.
 pub(super) struct Work<'a, 'p> {
     flow: &'a DeviceBatch<'p>,
@@ -52,6 +55,8 @@ pub(super) struct Work<'a, 'p> {
     /// Devices whose leftovers of a dead run were given up.
     given_up: Mutex<HashSet<String>>,
     sink: Mutex<Sink>,
+    /// Blocks of text that are free: a new one would have its pages zeroed by the kernel first.
+    buffers: Mutex<Vec<Zeroizing<Vec<u8>>>>,
 }
 
 /// What the ledger said to a block's claims.
@@ -94,6 +99,7 @@ impl<'a, 'p> Work<'a, 'p> {
             waiting: Mutex::default(),
             given_up: Mutex::default(),
             sink: Mutex::new(sink),
+            buffers: Mutex::default(),
         })
     }
 
@@ -111,8 +117,7 @@ impl<'a, 'p> Work<'a, 'p> {
     /// other processes were at work on is looked at last.
     pub(super) fn all(&self) -> Result<(), BatchError> {
         std::thread::scope(|scope| {
-            // One more than cores: while it waits for the disk, the others compute.
-            let workers: Vec<_> = (0..=self.flow.threads.max(1))
+            let workers: Vec<_> = (0..self.flow.threads.max(1) + WAITING)
                 .map(|_| scope.spawn(|| self.until_done()))
                 .collect();
             workers
@@ -345,7 +350,11 @@ impl<'a, 'p> Work<'a, 'p> {
             self.place(&made)?;
             Zeroizing::default()
         };
-        if !self.commit(&bytes, &mut made)? {
+        let committed = self.commit(&bytes, &mut made)?;
+        if bytes.capacity() >= self.size * STREAM_BYTES {
+            lock(&self.buffers).push(bytes);
+        }
+        if !committed {
             return Ok(());
         }
         if self.watch.listens() {
@@ -420,7 +429,10 @@ impl<'a, 'p> Work<'a, 'p> {
 
     fn block_of_stream(&self, made: &[Made]) -> Result<Zeroizing<Vec<u8>>, BatchError> {
         let shape = self.request.shape;
-        let mut block = Zeroizing::new(Vec::with_capacity(made.len() * STREAM_BYTES));
+        let mut block = lock(&self.buffers).pop().unwrap_or_default();
+        block.clear();
+        // Full size from the start: where a buffer grows, it leaves keys behind.
+        block.reserve_exact(self.size * STREAM_BYTES);
         for one in made {
             self.authority.append(shape, &self.leaf(one), &mut block);
         }
