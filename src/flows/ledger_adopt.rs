@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle;
 use crate::core::cert::Certificate;
-use crate::core::ids::CertificateId;
+use crate::core::ids::{CertificateId, ThingName};
 use crate::core::record::{AuthorityRecord, IdentityPurpose, Intent, SerialKey};
 use crate::flows::cert_gather::Artifact;
 use crate::ports::Clock;
@@ -154,6 +154,9 @@ fn look<'a>(
             "its subject has no common name, so no device is named",
         ));
     };
+    if name.parse::<ThingName>().is_err() {
+        return Err(left("its common name is no thing name"));
+    }
     let issuer = authorities
         .iter()
         .find(|ca| certificate.is_signed_by(&ca.certificate))

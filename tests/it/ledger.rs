@@ -144,6 +144,20 @@ fn certificates_are_taken_into_a_fresh_ledger() {
     let listed = project.ok(&["device", "list", "--batch", "old"]);
     assert_eq!(listed["devices"].as_array().unwrap().len(), 3, "{listed}");
     project.ok(&["device", "export", "p1", "--output", "der"]);
+    let odd = [
+        "device",
+        "issue",
+        "p4",
+        "--subject",
+        "CN=two words",
+        "--out",
+        "odd",
+    ];
+    project.ok(&odd);
+    let left = project.run(&["ledger", "import", "--certificates", "odd"]);
+    assert_eq!(left.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&left.stdout).into_owned();
+    assert!(said.contains("its common name is no thing name"), "{said}");
     project.ok(&["device", "revoke", "p1", "--local", "--yes"]);
 }
 
