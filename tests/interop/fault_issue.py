@@ -84,7 +84,12 @@ class Lab:
 
     def run(self, words, front=()):
         child = self.start(words, front)
-        _, said = child.communicate()
+        try:
+            _, said = child.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            return -1, "it does not end"
         return child.returncode, said.decode(errors="replace")
 
     def must(self, words):
@@ -268,7 +273,7 @@ def eio(lab, options):
             if match := re.match(r"(\d+) +(\w+)\(", line):
                 each[(shape, *match.groups())] += 1
     done, survived = 0, 0
-    for call in FAULTY:
+    for call in options.calls.split(","):
         # A probe of each shape has said how many of these calls there are at most.
         most = max((n for (_, _, name), n in each.items() if name == call), default=0)
         for error in ("EIO", "ENOSPC"):
@@ -361,6 +366,7 @@ def main():
     parser.add_argument("--disks", type=int, default=20)
     parser.add_argument("--races", type=int, default=5)
     parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--calls", default=",".join(FAULTY))
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--databases", default="sqlite,postgres")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))

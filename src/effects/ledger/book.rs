@@ -256,11 +256,16 @@ impl Ledger for SqlLedger {
     }
 
     fn begin_run(&self, now: UtcTime) -> Result<Box<dyn Run>, LedgerError> {
-        self.read(|database| {
+        // A transaction of its own: without one, an error of the commit comes after the answer and
+        // is lost, and the next run gets the same number.
+        let number = self.write(|work| {
             let sql = "INSERT INTO runs (started) VALUES (?1) RETURNING id";
-            let number = first(database, (sql, &[now.into()]), |row| rows::int(row, 0))?;
-            database.begin_run(number.ok_or_else(|| Fault::unreadable(0))?)
-        })
+            work.with(|database| {
+                let number = first(database, (sql, &[now.into()]), |row| rows::int(row, 0))?;
+                number.ok_or_else(|| Fault::unreadable(0))
+            })
+        })?;
+        self.read(|database| database.begin_run(number))
     }
 
     fn claim(
