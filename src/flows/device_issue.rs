@@ -87,6 +87,14 @@ pub enum KeySource {
 }
 
 impl KeySource {
+    /// Where a key that stays elsewhere is, when that is known.
+    pub fn uri(&self) -> Option<&KeyUri> {
+        match self {
+            Self::Elsewhere(_, uri) => uri.as_ref(),
+            Self::New(_) | Self::Given(..) => None,
+        }
+    }
+
     /// The public key, when it is known before the key is made.
     fn public(&self) -> Option<&PublicKey> {
         match self {

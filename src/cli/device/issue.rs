@@ -128,11 +128,7 @@ struct Made {
 
 impl Args {
     pub(super) fn run(self, settings: &Settings, output: Output) -> Result<Issued, Failure> {
-        if self.include_key && output.is_text() {
-            let message = "--include-key is for JSON; text never shows a key";
-            return Err(Failure::new(Kind::Usage, "output.shape", message)
-                .hint("add --format json, or take the key from its file"));
-        }
+        self.check_key_is_for_json(output)?;
         let factory = Factory::open(settings)?;
         let chosen = self.template.load(settings, &factory.files)?;
         if chosen.is_none() {
@@ -149,11 +145,7 @@ impl Args {
         };
         let whose = (&self.name, names);
         let Holder { key, settled, flaw } = self.key.holder(whose, &profile, &access)?;
-        let key_uri = match &key {
-            KeySource::Elsewhere(_, uri) => uri.clone(),
-            KeySource::New(_) | KeySource::Given(..) => None,
-        };
-        let origin = Origin::of(&key);
+        let (origin, key_uri) = (Origin::of(&key), key.uri().cloned());
         let request = Request {
             device: self.name.to_string(),
             subject: settled.subject,
@@ -176,15 +168,23 @@ impl Args {
             left_out: settled.left_out,
             flaw,
         };
-        if let Some(flaw) = flaw {
+        if let Some(what) = flaw.map(Flaw::what) {
             report::note(format_args!(
-                "warning: this identity is FLAWED on purpose: {}",
-                flaw.what()
+                "warning: this identity is FLAWED on purpose: {what}"
             ));
         }
         let key_pem = self.key_pem(&factory, &folder, made.origin)?;
         let report = self.report(&factory, (&ca, &folder), (made, chosen));
         Ok(Issued { key_pem, ..report })
+    }
+
+    fn check_key_is_for_json(&self, output: Output) -> Result<(), Failure> {
+        if !self.include_key || !output.is_text() {
+            return Ok(());
+        }
+        let message = "--include-key is for JSON; text never shows a key";
+        Err(Failure::new(Kind::Usage, "output.shape", message)
+            .hint("add --format json, or take the key from its file"))
     }
 
     fn folder(&self, settings: &Settings) -> Result<PathBuf, Failure> {
