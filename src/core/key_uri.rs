@@ -78,6 +78,10 @@ impl FromStr for KeyUri {
 impl fmt::Display for KeyUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // A name that reads as a URI keeps the scheme that says it is none.
+            Self::File(path) if path.to_string_lossy().parse() != Ok(self.clone()) => {
+                write!(f, "file:{}", path.display())
+            }
             Self::File(path) => path.display().fmt(f),
             Self::Pkcs11(uri) => uri.fmt(f),
             Self::AwsKms(uri) => uri.fmt(f),
@@ -405,6 +409,20 @@ mod tests {
             ("C:key", "C:key"),
         ] {
             assert_eq!(text.parse(), Ok(KeyUri::File(path.into())));
+        }
+    }
+
+    #[test]
+    fn a_file_whose_name_reads_as_a_uri_is_printed_as_a_file() {
+        for text in [
+            "file:awskms:alias/a",
+            "file:pkcs11:x",
+            "file:file:x",
+            "plain",
+        ] {
+            let uri: KeyUri = text.parse().unwrap();
+            assert!(uri.is_file());
+            assert_eq!(uri.to_string(), text);
         }
     }
 

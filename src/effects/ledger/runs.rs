@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::sql::Fault;
+use super::sql::{Fault, is_passing};
 use crate::ports::ledger::Run;
 
 /// A living run; the file goes with it.
@@ -34,7 +34,7 @@ pub(super) fn begin(ledger: &Path, id: i64) -> Result<LockedRun, Fault> {
     let path = lock_file(ledger, id);
     let failed = |e: std::io::Error| Fault {
         why: format!("the run's lock file `{}`: {e}", path.display()),
-        retry: e.kind() == std::io::ErrorKind::StorageFull,
+        retry: is_passing(&e),
     };
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::DirBuilder::new()

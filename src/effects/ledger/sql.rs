@@ -104,6 +104,11 @@ impl Fault {
     }
 }
 
+/// Whether trying again may help: the disk is full, or failed (EIO).
+pub(super) fn is_passing(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::StorageFull || error.raw_os_error() == Some(5)
+}
+
 /// One row of an answer, by column.
 pub(super) trait Row {
     fn int(&self, at: usize) -> Result<Option<i64>, Fault>;

@@ -12,7 +12,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_iter};
 
 use super::book::SqlLedger;
-use super::sql::{Database, Fault, Hold, Mode, Row, Value, Visit};
+use super::sql::{Database, Fault, Hold, Mode, Row, Value, Visit, is_passing};
 use super::{rows, runs};
 use crate::core::ids::CertificateId;
 use crate::core::record::{CertificateRecord, CertificateState};
@@ -143,7 +143,7 @@ impl From<rusqlite::Error> for Fault {
 fn io_fault(error: &std::io::Error) -> Fault {
     Fault {
         why: error.to_string(),
-        retry: error.kind() == std::io::ErrorKind::StorageFull,
+        retry: is_passing(error),
     }
 }
 
