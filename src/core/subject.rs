@@ -144,7 +144,7 @@ impl FromStr for Subject {
             let (name, value) = part
                 .split_once('=')
                 .ok_or_else(|| SubjectError::Syntax(part.clone()))?;
-            let (name, value) = (name.trim(), unescape(value.trim()));
+            let (name, value) = (name.trim(), unescape(trimmed(value)));
             let oid = oid_of(name).ok_or_else(|| SubjectError::Attribute(name.to_owned()))?;
             check_value(name, &oid, &value)?;
             attributes.push(Attribute { oid, value });
@@ -194,21 +194,48 @@ fn split_unescaped(text: &str, separator: char) -> Vec<String> {
     parts
 }
 
+/// Without the spaces around it, except one at the end that is escaped.
+fn trimmed(value: &str) -> &str {
+    let value = value.trim_start();
+    let end = value.trim_end();
+    let slashes = end.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    let kept = value[end.len()..]
+        .chars()
+        .next()
+        .filter(|_| slashes % 2 == 1);
+    &value[..end.len() + kept.map_or(0, char::len_utf8)]
+}
+
+/// `\` before a character, or before two hexadecimal digits that stand for a byte (RFC 4514 §2.4).
 fn unescape(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    let mut chars = value.chars();
-    while let Some(c) = chars.next() {
-        out.push(if c == '\\' {
-            chars.next().unwrap_or('\\')
-        } else {
-            c
-        });
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once('\\') {
+        out.extend_from_slice(before.as_bytes());
+        let pair = after.get(..2).and_then(crate::core::ids::unhex);
+        let length = match (&pair, after.chars().next()) {
+            (Some(byte), _) => {
+                out.extend_from_slice(byte);
+                2
+            }
+            (None, Some(c)) => {
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                c.len_utf8()
+            }
+            (None, None) => {
+                out.push(b'\\');
+                0
+            }
+        };
+        rest = &after[length..];
     }
-    out
+    out.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 impl fmt::Display for Subject {
-    /// `CN=pump-1, O=Example`, in encoded order, with `,`, `+` and `\` escaped.
+    /// `CN=pump-1, O=Example`, in encoded order, with `,`, `+`, `\`, controls and the spaces at both
+    /// ends of a value escaped (RFC 4514 §2.4).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, Attribute { oid, value }) in self.attributes.iter().enumerate() {
             let name = ATTRIBUTES.iter().find(|(_, known, ..)| known == oid);
@@ -218,10 +245,16 @@ impl fmt::Display for Subject {
                 "{separator}{}=",
                 name.map_or(&oid[..], |(short, ..)| short)
             )?;
-            for c in value.chars() {
+            let last = value.len().saturating_sub(1);
+            for (at, c) in value.char_indices() {
                 match c {
+                    ' ' if at == 0 || at == last => f.write_str("\\20")?,
                     ',' | '+' | '\\' => write!(f, "\\{c}")?,
-                    c if c.is_control() => write!(f, "\\{:02x}", u32::from(c))?,
+                    c if c.is_control() => {
+                        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+                            write!(f, "\\{byte:02x}")?;
+                        }
+                    }
                     c => write!(f, "{c}")?,
                 }
             }
@@ -277,6 +310,18 @@ impl Explain for SubjectError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spaces_and_controls_survive_being_printed() {
+        for value in [" a", "a ", "  ", " ", "a b", " , ", "é "] {
+            let subject = Subject::new(vec![Attribute {
+                oid: "2.5.4.10".into(),
+                value: value.into(),
+            }]);
+            let text = subject.to_string();
+            assert_eq!(text.parse::<Subject>().unwrap(), subject, "{text:?}");
+        }
+    }
 
     #[test]
     fn both_ways_of_writing_a_name_are_read() {
