@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 FAULTY = ("write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate", "renameat2", "mkdir")
 PARTS = ("kill", "eio", "full", "race")
+# The PostgreSQL client's runtime wakes itself through an eventfd, whose writes strace fails as well and
+# which no disk is behind; such a run still has to leave what the next one finishes.
+WAKE = "failed to wake I/O driver"
 SHAPES = ("dir", "tar", "ndjson", "der")
 
 
@@ -280,12 +283,12 @@ def eio(lab, options):
             for when in (when for when in range(1, most + 1) for _ in lab.shapes):
                 batch = lab.batch(rows)
                 inject = f"inject={call}:error={error}:when={when}"
-                code, _ = lab.run(batch.words, ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject])
+                code, said = lab.run(batch.words, ["strace", "-f", "-qq", "-o", "/dev/null", "-e", inject])
                 done += 1
                 survived += code == 0
                 if code == 0:
                     batch.check(f"{inject}, which it called done")
-                elif code != 4:
+                elif code != 4 and not (lab.url and WAKE in said):
                     batch.complain(f"{inject}: ended with {code}")
                 batch.finish(inject)
     return f"{done} injected errors, {survived} of them of no effect"
