@@ -8,58 +8,92 @@ use crate::core::time::UtcTime;
 
 /// How one value of the request is compared with one of the policy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Test {
+pub enum Test {
+    /// `StringEquals`.
     Equal,
+    /// `StringEqualsIgnoreCase`.
     EqualIgnoringCase,
+    /// `StringLike`.
     Like,
+    /// `ArnEquals` and `ArnLike`, which are one.
     ArnLike,
+    /// `Bool`.
     Bool,
+    /// `IpAddress`.
     Ip,
+    /// `NumericEquals` and its kin.
     Number(Order),
+    /// `DateEquals` and its kin.
     Date(Order),
 }
 
 /// Which side may be the greater one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Order {
+pub enum Order {
+    /// They are the same.
     Equal,
+    /// The request's is the lesser one.
     Less,
+    /// The lesser one, or the same.
     LessOrEqual,
+    /// The request's is the greater one.
     Greater,
+    /// The greater one, or the same.
     GreaterOrEqual,
 }
 
 /// How a key with several values is treated.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Quantifier {
+pub enum Quantifier {
+    /// No set operator: the key has one value.
     One,
+    /// `ForAllValues:`; true when there is none.
     All,
+    /// `ForAnyValue:`; false when there is none.
     Any,
 }
 
 /// An operator, taken apart.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Operator {
-    quantifier: Quantifier,
-    if_exists: bool,
-    rule: Rule,
+pub struct Operator {
+    /// How several values are treated.
+    pub quantifier: Quantifier,
+    /// `…IfExists`: true when the request has no such key.
+    pub if_exists: bool,
+    /// What is asked.
+    pub rule: Rule,
 }
 
+/// What an operator asks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Rule {
+pub enum Rule {
+    /// Whether the key is absent.
     Null,
-    Test { test: Test, negated: bool },
+    /// How a value compares.
+    Test {
+        /// With one value of the policy.
+        test: Test,
+        /// `…Not…`: with none of them.
+        negated: bool,
+    },
 }
 
 /// One operator on one key.
 #[derive(Clone, Debug)]
-pub(super) struct Condition {
-    pub(super) operator: Operator,
-    pub(super) key: String,
-    pub(super) values: Vec<Pattern>,
+pub struct Condition {
+    /// How.
+    pub operator: Operator,
+    /// Which key of the request, as written.
+    pub key: String,
+    /// With what; one match is enough.
+    pub values: Vec<Pattern>,
+    /// Where it stands: `$.Statement[0].Condition.StringEquals['iot:ClientId']`.
+    pub path: String,
+    /// Whether the values are written as a list.
+    pub listed: bool,
 }
 
-const RULES: [(&str, Test, bool); 22] = [
+const RULES: [(&str, Test, bool); 25] = [
     ("StringEquals", Test::Equal, false),
     ("StringNotEquals", Test::Equal, true),
     ("StringEqualsIgnoreCase", Test::EqualIgnoringCase, false),
@@ -88,8 +122,15 @@ const RULES: [(&str, Test, bool); 22] = [
         false,
     ),
     ("DateEquals", Test::Date(Order::Equal), false),
+    ("DateNotEquals", Test::Date(Order::Equal), true),
     ("DateLessThan", Test::Date(Order::Less), false),
+    ("DateLessThanEquals", Test::Date(Order::LessOrEqual), false),
     ("DateGreaterThan", Test::Date(Order::Greater), false),
+    (
+        "DateGreaterThanEquals",
+        Test::Date(Order::GreaterOrEqual),
+        false,
+    ),
 ];
 
 impl Operator {
@@ -290,6 +331,8 @@ mod tests {
             operator,
             key: key.into(),
             values: values.iter().map(|v| Pattern::parse(v, syntax)).collect(),
+            path: String::new(),
+            listed: true,
         };
         condition.holds(facts) == Ok(true)
     }

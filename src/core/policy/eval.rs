@@ -3,57 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::action::Action;
 use super::document::{Document, Effect, Selection, Statement};
 use super::pattern::Unresolved;
 use super::vars::Facts;
-
-/// What a device may ask to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// `iot:Connect` on `client/…`.
-    Connect,
-    /// `iot:Publish` on `topic/…`.
-    Publish,
-    /// `iot:Receive` on `topic/…`.
-    Receive,
-    /// `iot:RetainPublish` on `topic/…`.
-    RetainPublish,
-    /// `iot:Subscribe` on `topicfilter/…`.
-    Subscribe,
-}
-
-impl Action {
-    /// As policies write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "iot:Connect",
-            Self::Publish => "iot:Publish",
-            Self::Receive => "iot:Receive",
-            Self::RetainPublish => "iot:RetainPublish",
-            Self::Subscribe => "iot:Subscribe",
-        }
-    }
-
-    /// The kind of resource it is asked for.
-    pub fn resource_kind(self) -> &'static str {
-        match self {
-            Self::Connect => "client",
-            Self::Publish | Self::Receive | Self::RetainPublish => "topic",
-            Self::Subscribe => "topicfilter",
-        }
-    }
-
-    /// In lower case, as action patterns are kept.
-    fn folded(self) -> &'static str {
-        match self {
-            Self::Connect => "iot:connect",
-            Self::Publish => "iot:publish",
-            Self::Receive => "iot:receive",
-            Self::RetainPublish => "iot:retainpublish",
-            Self::Subscribe => "iot:subscribe",
-        }
-    }
-}
 
 /// One thing asked for.
 #[derive(Clone, Copy, Debug)]

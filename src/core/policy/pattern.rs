@@ -3,11 +3,14 @@
 
 use super::vars::Facts;
 
-/// One part of a pattern.
+/// One part of a pattern. Literals never touch each other, nor does [`Piece::Any`] itself.
 #[derive(Clone, Debug, Eq, PartialEq)]
-enum Piece {
+pub enum Piece {
+    /// The text itself; escapes such as `${*}` are resolved.
     Literal(String),
+    /// `*`: any run of characters, none included.
     Any,
+    /// `?`: exactly one character.
     One,
     /// `${key}`, by its name as written.
     Variable(String),
@@ -24,8 +27,9 @@ pub(super) struct Syntax {
 
 /// A parsed pattern.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Pattern {
+pub struct Pattern {
     pieces: Vec<Piece>,
+    text: String,
 }
 
 /// A variable that has no value to put in its place: its name as written in the policy.
@@ -62,7 +66,34 @@ impl Pattern {
             push(&mut pieces, piece);
             rest = &rest[length..];
         }
-        Self { pieces }
+        Self {
+            pieces,
+            text: text.to_owned(),
+        }
+    }
+
+    /// With another text as the one written.
+    pub(super) fn written(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.text);
+        self
+    }
+
+    /// What it is made of, in order.
+    pub fn pieces(&self) -> &[Piece] {
+        &self.pieces
+    }
+
+    /// As it is written in the document.
+    pub fn as_written(&self) -> &str {
+        &self.text
+    }
+
+    /// The variables in it, by their names as written.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Variable(name) => Some(&name[..]),
+            _ => None,
+        })
     }
 
     /// Whether the whole of `text` fits.
