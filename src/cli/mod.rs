@@ -105,8 +105,6 @@ impl Command {
             #[cfg(feature = "operator")]
             Self::Cert(command) => command.finds(),
             #[cfg(feature = "operator")]
-            Self::Policy(command) => command.finds(),
-            #[cfg(feature = "operator")]
             Self::Template(command) => command.finds(),
             _ => false,
         }

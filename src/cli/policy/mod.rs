@@ -20,11 +20,6 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Whether its report has findings.
-    pub(super) fn finds(&self) -> bool {
-        false
-    }
-
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
             Self::Simulate(args) => output.finish(args.run(settings)),
