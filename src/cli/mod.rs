@@ -8,6 +8,8 @@ mod args_issue;
 #[cfg(feature = "operator")]
 mod args_key;
 #[cfg(feature = "operator")]
+mod args_lint;
+#[cfg(feature = "operator")]
 mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;
@@ -104,6 +106,8 @@ impl Command {
         match self {
             #[cfg(feature = "operator")]
             Self::Cert(command) => command.finds(),
+            #[cfg(feature = "operator")]
+            Self::Policy(command) => command.finds(),
             #[cfg(feature = "operator")]
             Self::Template(command) => command.finds(),
             _ => false,

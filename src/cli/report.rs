@@ -136,7 +136,8 @@ impl Output {
         let name = self.format.of_linters().filter(|_| !finds)?;
         let message = format!("this command has no findings to print as {name}");
         let failure = Failure::new(crate::explain::Kind::Usage, "output.no-findings", message);
-        Some(failure.hint("`cert lint` and `template lint` have; use --format json here"))
+        let linters = "`cert lint`, `policy lint` and `template lint` have; use --format json here";
+        Some(failure.hint(linters))
     }
 
     fn json<T: Report>(self, value: &T) -> Result<String, serde_json::Error> {

@@ -280,11 +280,12 @@ impl Part<'_> {
         };
         let mut conditions = Vec::new();
         for (name, keys) in Element::new(&path, value).any_object()? {
+            let place = json::child(&format!("$.{path}"), name);
             let path = format!("{path}.{name}");
             let operator = Operator::parse(name)
                 .ok_or_else(|| element(&path, "is not a condition operator"))?;
             for (key, values) in Element::new(&path, keys).any_object()? {
-                let place = json::child(&format!("$.{path}"), key);
+                let place = json::child(&place, key);
                 let listed = values.is_array();
                 let values = condition_values(values, &format!("{path}.{key}"))?;
                 let syntax = operator.syntax(variables);
