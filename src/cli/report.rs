@@ -195,6 +195,18 @@ impl Output {
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
 
+    /// Prints lines for people as they come, when the format is text; as [`Output::stream`].
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's batches stream")
+    )]
+    pub(super) fn say(self, text: &str) {
+        if self.format == Format::Text {
+            let mut out = anstream::stdout().lock();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        }
+    }
+
     /// Prints a failure on stderr and returns its exit code.
     pub(super) fn fail(self, failure: &Failure) -> ExitCode {
         let code = failure.kind.exit_code();

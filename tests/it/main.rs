@@ -48,3 +48,4 @@ mod sandbox_rest;
 mod server;
 mod sign;
 mod sweep;
+mod template;
