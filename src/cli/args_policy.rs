@@ -1,6 +1,6 @@
 //! Flags that name policies, and what is known of the device that they are asked about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use crate::core::policy::simulate::{Device, DeviceThing};
 use crate::core::policy::{Document, NamedPolicy, Piece};
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
+use crate::ports::cloud::AttachedThing;
 
 /// The most bytes of a certificate file.
 const MAX_CERTIFICATE: u64 = 1 << 20;
@@ -29,7 +30,8 @@ pub(super) struct PolicyArgs {
     /// A policy of the target; may be given several times
     #[arg(long, value_name = "NAME")]
     policy_name: Vec<PolicyName>,
-    /// The policies and things of the certificate at the target, as they stand there
+    /// The policies and things of the certificate at the target, as they stand there, with those of
+    /// the things' groups
     #[arg(long, requires = "cert")]
     attached: bool,
 }
@@ -164,8 +166,9 @@ impl Gathered {
         let Some(certificate) = &self.device.certificate else {
             return Ok(());
         };
-        let (plane, place) = (&connected.plane, &connected.target.place);
-        let arn = place.arn("cert", certificate.id());
+        let plane = &connected.plane;
+        let at = &connected.target.place;
+        let arn = at.arn("cert", certificate.id());
         if plane.describe_certificate(certificate.id())?.is_none() {
             let message = format!(
                 "the certificate {} is not registered in the {}",
@@ -182,22 +185,44 @@ impl Gathered {
             self.policies.push(of_target(connected, &name)?);
         }
         for attached in plane.things_of(&arn)? {
-            let view = plane.describe_thing(&attached.name)?;
-            let (type_name, attributes) = view.map_or((None, BTreeMap::new()), |view| {
-                (view.type_name, view.attributes)
-            });
-            self.device.things.push(DeviceThing {
-                name: attached.name.to_string(),
-                type_name,
-                attributes,
-                exclusive: attached.exclusive,
-                policies: Vec::new(),
-            });
+            let thing = self.thing(connected, &attached)?;
+            self.device.things.push(thing);
         }
         if let ([thing], None) = (&self.device.things[..], &self.device.client_id) {
             self.device.client_id = Some(thing.name.clone());
         }
         Ok(())
+    }
+
+    /// A thing as it stands at the target, with the policies of its groups.
+    fn thing(
+        &mut self,
+        connected: &Connected,
+        attached: &AttachedThing,
+    ) -> Result<DeviceThing, Failure> {
+        let plane = &connected.plane;
+        let view = plane.describe_thing(&attached.name)?;
+        let (type_name, attributes) = view.map_or((None, BTreeMap::new()), |view| {
+            (view.type_name, view.attributes)
+        });
+        let mut names: BTreeSet<PolicyName> = BTreeSet::new();
+        for group in plane.groups_of(&attached.name)? {
+            let arn = connected.target.place.arn("thinggroup", &group);
+            names.extend(plane.attached_policies(&arn)?);
+        }
+        let mut policies = Vec::new();
+        for name in names {
+            let loaded = of_target(connected, &name)?;
+            policies.push(loaded.policy.clone());
+            self.of_groups.push(loaded);
+        }
+        Ok(DeviceThing {
+            name: attached.name.to_string(),
+            type_name,
+            attributes,
+            exclusive: attached.exclusive,
+            policies,
+        })
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ports::Files;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     Lint(lint::Args),
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
 }
 
 impl Command {

@@ -137,56 +137,50 @@ const MAX_RESOURCE: usize = 2048;
 fn read(path: &Path, client_id: Option<&str>) -> Result<Vec<Question>, Failure> {
     let text = read_text(path)?;
     let shown = path.display();
-    let wrong = |at: String, why: String| {
+    let lines = lines_of(&text).map_err(|(line, why)| {
+        let at = line.map_or_else(String::new, |line| format!(", line {line}"));
         let message = format!("`{shown}`{at} is not a request");
         Failure::new(Kind::Input, "policy.requests", message)
             .because(why)
             .hint("write one JSON object a line: {\"action\": \"publish\", \"resource\": \"a/b\"}")
-    };
-    let named = |failure: Failure, at: &str| {
-        let message = format!("`{shown}`{at}: {}", failure.message);
-        let kind = Kind::Input;
-        Failure {
-            kind,
-            message,
-            ..failure
-        }
-    };
-    let whole: Result<Whole, _> = serde_json::from_str(&text);
-    let lines: Vec<Line> = match whole {
+    })?;
+    let mut questions = Vec::new();
+    for (n, line) in lines.into_iter().enumerate() {
+        let question = line.question(client_id).map_err(|failure| {
+            let message = format!("`{shown}`, request {}: {}", n + 1, failure.message);
+            let kind = Kind::Input;
+            Failure {
+                kind,
+                message,
+                ..failure
+            }
+        });
+        questions.push(question?);
+    }
+    Ok(questions)
+}
+
+/// The requests of a text in any of its three shapes; else on which line it is wrong, and why.
+fn lines_of(text: &str) -> Result<Vec<Line>, (Option<usize>, String)> {
+    let lines = match serde_json::from_str(text) {
         Ok(Whole::Lines(lines)) => lines,
         Ok(Whole::Call(call)) => call.lines(),
         Err(_) if text.trim_start().starts_with('[') => {
-            let error = serde_json::from_str::<Vec<Line>>(&text).err();
-            return Err(wrong(
-                String::new(),
-                error.map_or_else(String::new, |e| e.to_string()),
-            ));
+            serde_json::from_str(text).map_err(|error| (None, error.to_string()))?
         }
         Err(_) => {
-            let mut lines = Vec::new();
-            for (n, line) in text
-                .lines()
-                .enumerate()
-                .filter(|(_, l)| !l.trim().is_empty())
-            {
-                let line = serde_json::from_str(line)
-                    .map_err(|error| wrong(format!(", line {}", n + 1), error.to_string()))?;
-                lines.push(line);
-            }
-            lines
+            let lines = text.lines().enumerate();
+            let lines = lines.filter(|(_, line)| !line.trim().is_empty());
+            let parsed = lines.map(|(n, line)| {
+                serde_json::from_str(line).map_err(|error| (Some(n + 1), error.to_string()))
+            });
+            parsed.collect::<Result<_, _>>()?
         }
     };
     if lines.is_empty() {
-        return Err(wrong(String::new(), "it is empty".to_owned()));
+        return Err((None, "it is empty".to_owned()));
     }
-    let mut questions = Vec::new();
-    for (n, line) in lines.into_iter().enumerate() {
-        let question = line.question(client_id);
-        questions
-            .push(question.map_err(|failure| named(failure, &format!(", request {}", n + 1)))?);
-    }
-    Ok(questions)
+    Ok(lines)
 }
 
 impl Call {

@@ -146,16 +146,10 @@ impl Args {
 }
 
 fn result(answer: Answer, gathered: &Gathered) -> AuthResult {
-    let all: Vec<&Loaded> = gathered
-        .policies
-        .iter()
-        .chain(&gathered.of_groups)
-        .collect();
+    let all = || gathered.policies.iter().chain(&gathered.of_groups);
     let of = |one: &Considered| {
         let name = &answer.policies[one.policy];
-        all.iter()
-            .find(|loaded| loaded.policy.name == *name)
-            .copied()
+        all().find(|loaded| loaded.policy.name == *name)
     };
     let mut deciding: Vec<PolicyRef> = Vec::new();
     for one in answer.statements.iter().filter(|one| one.decided) {
@@ -169,44 +163,47 @@ fn result(answer: Answer, gathered: &Gathered) -> AuthResult {
     }
     let statements = answer.statements.iter();
     let statements = statements.map(|one| said(one, &answer.policies[one.policy], of(one)));
-    let statements = statements.collect();
-    let policies = |when: Outcome| Policies {
-        policies: deciding
-            .iter()
-            .filter(|_| answer.outcome == when)
-            .cloned()
-            .collect(),
+    let detail = Detail {
+        action: answer.action.name(),
+        statements: statements.collect(),
+        client_id: answer.client_id,
+        thing: answer.thing,
+        variables: answer.variables.into_iter().map(variable).collect(),
+    };
+    let (allowed, explicit_deny) = match answer.outcome {
+        Outcome::Allowed => (deciding, Vec::new()),
+        _ => (Vec::new(), deciding),
     };
     AuthResult {
-        allowed: policies(Outcome::Allowed),
+        allowed: Policies { policies: allowed },
         denied: Denied {
             implicit_deny: Policies::default(),
-            explicit_deny: policies(Outcome::ExplicitDeny),
+            explicit_deny: Policies {
+                policies: explicit_deny,
+            },
         },
-        auth_decision: match answer.outcome {
-            Outcome::Allowed => "ALLOWED",
-            Outcome::ExplicitDeny => "EXPLICIT_DENY",
-            Outcome::ImplicitDeny => "IMPLICIT_DENY",
-        },
+        auth_decision: decision(answer.outcome),
         auth_info: AuthInfo {
             action_type: action_type(answer.action.name()),
             resources: [answer.resource],
         },
         missing_context_values: answer.missing,
-        detail: Detail {
-            action: answer.action.name(),
-            client_id: answer.client_id,
-            thing: answer.thing,
-            statements,
-            variables: answer
-                .variables
-                .into_iter()
-                .map(|(name, value)| match value {
-                    Ok(value) => (name, Variable::Value(value)),
-                    Err(why) => (name, Variable::Missing(why)),
-                })
-                .collect(),
-        },
+        detail,
+    }
+}
+
+fn variable((name, value): (String, Result<String, String>)) -> (String, Variable) {
+    match value {
+        Ok(value) => (name, Variable::Value(value)),
+        Err(why) => (name, Variable::Missing(why)),
+    }
+}
+
+fn decision(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Allowed => "ALLOWED",
+        Outcome::ExplicitDeny => "EXPLICIT_DENY",
+        Outcome::ImplicitDeny => "IMPLICIT_DENY",
     }
 }
 

@@ -131,17 +131,7 @@ pub fn simulate(
     let things = device.things.iter();
     let thing = stands_for(id, things.map(|thing| (&thing.name[..], thing.exclusive)));
     let thing = thing.map(|n| &device.things[n]);
-    let scene = Scene {
-        client_id: id,
-        certificate: device.certificate.as_ref(),
-        thing: thing.map(|thing| ThingFacts {
-            name: &thing.name,
-            type_name: thing.type_name.as_deref(),
-            attributes: &thing.attributes,
-        }),
-        source_ip: device.source_ip,
-        context: &device.context,
-    };
+    let scene = device.scene(id, thing);
     let mut policies = policies.to_vec();
     policies.extend(
         thing
@@ -168,6 +158,23 @@ pub fn simulate(
         asker.ask(check.action, resource, &facts)
     });
     answers.collect()
+}
+
+impl Device {
+    /// What is known of it with this client id, standing for this thing.
+    fn scene<'a>(&'a self, client_id: &'a str, thing: Option<&'a DeviceThing>) -> Scene<'a> {
+        Scene {
+            client_id,
+            certificate: self.certificate.as_ref(),
+            thing: thing.map(|thing| ThingFacts {
+                name: &thing.name,
+                type_name: thing.type_name.as_deref(),
+                attributes: &thing.attributes,
+            }),
+            source_ip: self.source_ip,
+            context: &self.context,
+        }
+    }
 }
 
 impl Question {
