@@ -8,6 +8,10 @@ mod args_issue;
 #[cfg(feature = "operator")]
 mod args_key;
 #[cfg(feature = "operator")]
+mod args_lint;
+#[cfg(feature = "operator")]
+mod args_policy;
+#[cfg(feature = "operator")]
 mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;
@@ -26,6 +30,8 @@ mod identity;
 mod init;
 #[cfg(feature = "operator")]
 mod ledger;
+#[cfg(feature = "operator")]
+mod policy;
 mod preflight;
 #[cfg(feature = "operator")]
 mod profile;
@@ -78,6 +84,9 @@ enum Command {
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Ledger(ledger::Command),
+    #[cfg(feature = "operator")]
+    #[command(subcommand)]
+    Policy(policy::Command),
     Preflight(preflight::Args),
     #[cfg(feature = "operator")]
     #[command(subcommand)]
@@ -99,6 +108,8 @@ impl Command {
         match self {
             #[cfg(feature = "operator")]
             Self::Cert(command) => command.finds(),
+            #[cfg(feature = "operator")]
+            Self::Policy(command) => command.finds(),
             #[cfg(feature = "operator")]
             Self::Template(command) => command.finds(),
             _ => false,
@@ -133,6 +144,8 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Init(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Ledger(command) => command.run(&settings, output),
+        #[cfg(feature = "operator")]
+        Command::Policy(command) => command.run(&settings, output),
         Command::Preflight(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Profile(command) => command.run(output),

@@ -4,12 +4,15 @@ use serde_json::{Map, Value};
 
 use super::condition::{Condition, Operator};
 use super::pattern::{Pattern, Syntax};
+use crate::core::json;
 use crate::explain::{Explain, Kind};
 
 /// The most characters of a document, white space not counted.
 pub const MAX_CHARACTERS: usize = 2048;
 /// The most characters with white space, as the API model has it.
-const MAX_WITH_SPACE: usize = 404_600;
+pub const MAX_WITH_SPACE: usize = 404_600;
+/// The deepest nesting read; the language itself needs six levels.
+const MAX_DEPTH: usize = 16;
 
 /// What a statement does when it matches.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,6 +27,8 @@ pub enum Effect {
 #[derive(Clone, Debug)]
 pub struct Document {
     statements: Vec<Statement>,
+    version: Option<String>,
+    characters: usize,
 }
 
 /// One statement.
@@ -33,17 +38,44 @@ pub struct Statement {
     pub sid: Option<String>,
     /// What it does.
     pub effect: Effect,
-    pub(super) actions: Selection,
-    pub(super) resources: Selection,
-    pub(super) conditions: Vec<Condition>,
+    /// `Action` or `NotAction`; the patterns are in lower case and have no variables.
+    pub actions: Selection,
+    /// `Resource` or `NotResource`.
+    pub resources: Selection,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// Where it stands: `$.Statement[0]`, or `$.Statement` when there is no list.
+    pub path: String,
 }
 
 /// `Action` or `NotAction`, `Resource` or `NotResource`.
 #[derive(Clone, Debug)]
-pub(super) struct Selection {
-    pub(super) patterns: Vec<Pattern>,
+pub struct Selection {
+    /// What it lists, in order.
+    pub patterns: Vec<Pattern>,
     /// Everything but these.
-    pub(super) inverted: bool,
+    pub inverted: bool,
+    /// Where it stands: `$.Statement[0].Resource`.
+    pub path: String,
+    /// Whether it is written as a list.
+    pub listed: bool,
+}
+
+impl Selection {
+    /// Whether it takes in an action, given in lower case; for lists of actions only.
+    pub fn has(&self, folded: &str) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| pattern.fits(folded)) != self.inverted
+    }
+
+    /// Where its pattern number `n`, from 0, stands.
+    pub fn path_of(&self, n: usize) -> String {
+        if self.listed {
+            json::item(&self.path, n)
+        } else {
+            self.path.clone()
+        }
+    }
 }
 
 impl Document {
@@ -53,17 +85,27 @@ impl Document {
     /// `policy.*`: not JSON, over [`MAX_CHARACTERS`], or an element that is not as the policy
     /// language has it.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let counted = text.chars().filter(|c| !c.is_whitespace()).count();
-        if counted > MAX_CHARACTERS || text.len() > MAX_WITH_SPACE {
-            return Err(PolicyError::Size(counted));
+        let document = Self::parse_any_size(text)?;
+        if document.characters > MAX_CHARACTERS {
+            return Err(PolicyError::Size(document.characters));
         }
-        let value: Value = serde_json::from_str(text).map_err(|error| PolicyError::Json {
-            line: error.line(),
-            column: error.column(),
-            message: error.to_string(),
-        })?;
+        Ok(document)
+    }
+
+    /// As [`Document::parse`], for documents of up to [`MAX_WITH_SPACE`] characters, which AWS IoT
+    /// refuses later than its API model does.
+    ///
+    /// # Errors
+    /// `policy.*`, as [`Document::parse`].
+    pub fn parse_any_size(text: &str) -> Result<Self, PolicyError> {
+        let characters = text.chars().filter(|c| !c.is_whitespace()).count();
+        if text.chars().count() > MAX_WITH_SPACE {
+            return Err(PolicyError::Size(characters));
+        }
+        let value = json::parse(text, MAX_DEPTH)?;
         let root = Element::new("policy", &value).object(&["Version", "Id", "Statement"])?;
-        let variables = version(root)?;
+        let version = version(root)?;
+        let variables = version.as_deref() == Some("2012-10-17");
         let statements = match root.get("Statement") {
             Some(Value::Array(list)) => list
                 .iter()
@@ -73,7 +115,21 @@ impl Document {
             Some(one) => vec![statement(one, "Statement", variables)?],
             None => return Err(element("Statement", "is missing")),
         };
-        Ok(Self { statements })
+        Ok(Self {
+            statements,
+            version,
+            characters,
+        })
+    }
+
+    /// How long it is, as AWS IoT counts: in characters that are not white space.
+    pub fn characters(&self) -> usize {
+        self.characters
+    }
+
+    /// `Version` as written.
+    pub fn version(&self) -> Option<&str> {
+        self.version.as_deref()
     }
 
     /// The statements, in order.
@@ -82,11 +138,11 @@ impl Document {
     }
 }
 
-/// Whether `${…}` is a variable in this version of the language.
-fn version(root: &Map<String, Value>) -> Result<bool, PolicyError> {
+/// The version of the language; only in `2012-10-17` is `${…}` a variable.
+fn version(root: &Map<String, Value>) -> Result<Option<String>, PolicyError> {
     match root.get("Version").map(Value::as_str) {
-        Some(Some("2012-10-17")) => Ok(true),
-        Some(Some("2008-10-17")) | None => Ok(false),
+        Some(Some(version @ ("2012-10-17" | "2008-10-17"))) => Ok(Some(version.to_owned())),
+        None => Ok(None),
         Some(_) => Err(element("Version", "must be `2012-10-17` (or `2008-10-17`)")),
     }
 }
@@ -125,7 +181,16 @@ fn statement(value: &Value, path: &str, variables: bool) -> Result<Statement, Po
         actions: part.actions()?,
         resources: part.resources(variables)?,
         conditions: part.conditions(variables)?,
+        path: format!("$.{path}"),
     })
+}
+
+/// The texts of one element.
+struct Either<'a> {
+    texts: Vec<&'a str>,
+    inverted: bool,
+    path: String,
+    listed: bool,
 }
 
 /// A statement's object, and where it stands.
@@ -136,7 +201,12 @@ struct Part<'a> {
 
 impl Part<'_> {
     fn actions(&self) -> Result<Selection, PolicyError> {
-        let (texts, inverted, path) = self.either("Action", "NotAction")?;
+        let Either {
+            texts,
+            inverted,
+            path,
+            listed,
+        } = self.either("Action", "NotAction")?;
         let syntax = Syntax {
             wildcards: true,
             variables: false,
@@ -144,16 +214,26 @@ impl Part<'_> {
         let mut patterns = Vec::new();
         for text in texts {
             if text != "*" && !text.contains(':') {
-                let problem = format!("`{text}` is not an action such as `iot:Connect`");
+                let problem = format!("`{}` is not an action such as `iot:Connect`", shown(text));
                 return Err(element(path, problem));
             }
-            patterns.push(Pattern::parse(&text.to_ascii_lowercase(), syntax));
+            patterns.push(Pattern::parse(&text.to_ascii_lowercase(), syntax).written(text));
         }
-        Ok(Selection { patterns, inverted })
+        Ok(Selection {
+            patterns,
+            inverted,
+            path: format!("$.{path}"),
+            listed,
+        })
     }
 
     fn resources(&self, variables: bool) -> Result<Selection, PolicyError> {
-        let (texts, inverted, _) = self.either("Resource", "NotResource")?;
+        let Either {
+            texts,
+            inverted,
+            path,
+            listed,
+        } = self.either("Resource", "NotResource")?;
         let syntax = Syntax {
             wildcards: true,
             variables,
@@ -162,11 +242,13 @@ impl Part<'_> {
         Ok(Selection {
             patterns: patterns.collect(),
             inverted,
+            path: format!("$.{path}"),
+            listed,
         })
     }
 
-    /// The one of two elements that is there, as texts, whether it is the second, and its path.
-    fn either(&self, plain: &str, not: &str) -> Result<(Vec<&str>, bool, String), PolicyError> {
+    /// The one of two elements that is there.
+    fn either(&self, plain: &str, not: &str) -> Result<Either<'_>, PolicyError> {
         let (name, inverted) = match (self.object.get(plain), self.object.get(not)) {
             (Some(_), None) => (plain, false),
             (None, Some(_)) => (not, true),
@@ -183,7 +265,12 @@ impl Part<'_> {
         if texts.is_empty() {
             return Err(element(path, "is empty"));
         }
-        Ok((texts, inverted, path))
+        Ok(Either {
+            texts,
+            inverted,
+            path,
+            listed: self.object[name].is_array(),
+        })
     }
 
     fn conditions(&self, variables: bool) -> Result<Vec<Condition>, PolicyError> {
@@ -193,10 +280,13 @@ impl Part<'_> {
         };
         let mut conditions = Vec::new();
         for (name, keys) in Element::new(&path, value).any_object()? {
+            let place = json::child(&format!("$.{path}"), name);
             let path = format!("{path}.{name}");
             let operator = Operator::parse(name)
                 .ok_or_else(|| element(&path, "is not a condition operator"))?;
             for (key, values) in Element::new(&path, keys).any_object()? {
+                let place = json::child(&place, key);
+                let listed = values.is_array();
                 let values = condition_values(values, &format!("{path}.{key}"))?;
                 let syntax = operator.syntax(variables);
                 let values = values.iter().map(|text| Pattern::parse(text, syntax));
@@ -204,6 +294,8 @@ impl Part<'_> {
                     operator,
                     key: key.clone(),
                     values: values.collect(),
+                    path: place,
+                    listed,
                 });
             }
         }
@@ -268,9 +360,17 @@ impl<'a> Element<'a> {
     }
 }
 
+/// The user's text, at a length that a message can hold.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn element(path: impl Into<String>, problem: impl Into<String>) -> PolicyError {
     PolicyError::Element {
-        path: path.into(),
+        path: shown(&path.into()),
         problem: problem.into(),
     }
 }
@@ -301,6 +401,16 @@ pub enum PolicyError {
         "the policy has {0} characters without white space; AWS IoT takes at most {MAX_CHARACTERS}"
     )]
     Size(usize),
+}
+
+impl From<json::JsonError> for PolicyError {
+    fn from(error: json::JsonError) -> Self {
+        Self::Json {
+            line: error.line,
+            column: error.column,
+            message: error.to_string(),
+        }
+    }
 }
 
 impl Explain for PolicyError {
@@ -339,7 +449,7 @@ mod tests {
             ))
         };
         for (found, expected) in [
-            (problem("{"), "line 1 column 1"),
+            (problem("{"), "line 1, column 1"),
             (problem("[]"), "`policy` must be a JSON object"),
             (problem("{}"), "`Statement` is missing"),
             (

@@ -3,57 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::document::{Document, Effect, Selection, Statement};
+use super::action::Action;
+use super::document::{Document, Effect, Statement};
 use super::pattern::Unresolved;
+use super::trace::selects;
 use super::vars::Facts;
-
-/// What a device may ask to do.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Action {
-    /// `iot:Connect` on `client/…`.
-    Connect,
-    /// `iot:Publish` on `topic/…`.
-    Publish,
-    /// `iot:Receive` on `topic/…`.
-    Receive,
-    /// `iot:RetainPublish` on `topic/…`.
-    RetainPublish,
-    /// `iot:Subscribe` on `topicfilter/…`.
-    Subscribe,
-}
-
-impl Action {
-    /// As policies write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Connect => "iot:Connect",
-            Self::Publish => "iot:Publish",
-            Self::Receive => "iot:Receive",
-            Self::RetainPublish => "iot:RetainPublish",
-            Self::Subscribe => "iot:Subscribe",
-        }
-    }
-
-    /// The kind of resource it is asked for.
-    pub fn resource_kind(self) -> &'static str {
-        match self {
-            Self::Connect => "client",
-            Self::Publish | Self::Receive | Self::RetainPublish => "topic",
-            Self::Subscribe => "topicfilter",
-        }
-    }
-
-    /// In lower case, as action patterns are kept.
-    fn folded(self) -> &'static str {
-        match self {
-            Self::Connect => "iot:connect",
-            Self::Publish => "iot:publish",
-            Self::Receive => "iot:receive",
-            Self::RetainPublish => "iot:retainpublish",
-            Self::Subscribe => "iot:subscribe",
-        }
-    }
-}
 
 /// One thing asked for.
 #[derive(Clone, Copy, Debug)]
@@ -162,29 +116,12 @@ fn applies<'a>(
         unresolved.insert(key);
         false
     };
-    selects(
-        &statement.actions,
-        request.action.folded(),
-        facts,
-        &mut miss,
-    ) && selects(&statement.resources, request.resource, facts, &mut miss)
+    statement.actions.has(request.action.folded())
+        && selects(&statement.resources, request.resource, facts, &mut miss)
         && statement
             .conditions
             .iter()
             .all(|condition| condition.holds(facts).unwrap_or_else(&mut miss))
-}
-
-fn selects<'a>(
-    selection: &'a Selection,
-    text: &str,
-    facts: &'a Facts,
-    miss: &mut impl FnMut(Unresolved<'a>) -> bool,
-) -> bool {
-    let hit = selection.patterns.iter().any(|pattern| {
-        let found = pattern.matches(text, facts);
-        found.unwrap_or_else(&mut *miss)
-    });
-    hit != selection.inverted
 }
 
 #[cfg(test)]
