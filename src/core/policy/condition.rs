@@ -178,6 +178,11 @@ impl Operator {
 }
 
 impl Condition {
+    /// Whether what is known meets it; a variable without a value does not.
+    pub fn met(&self, facts: &Facts) -> bool {
+        self.holds(facts) == Ok(true)
+    }
+
     /// Whether the request meets it.
     ///
     /// # Errors
