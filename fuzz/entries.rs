@@ -24,7 +24,7 @@ use nameplate::core::renewal::Margin;
 use nameplate::core::sntp::{self, Sent};
 use nameplate::core::subject::Subject;
 use nameplate::core::suppress::Suppressions;
-use nameplate::core::template::{Template, TemplateKind, jitp_parameters};
+use nameplate::core::template::{self, Template, jitp_parameters};
 use nameplate::core::time::{Span, UtcTime, Validity};
 
 /// Takes one input.
@@ -220,15 +220,21 @@ pub(crate) fn template(data: &[u8]) {
     let Some(Ok(template)) = text(data).map(Template::parse) else {
         return;
     };
-    for kind in [TemplateKind::Jitp, TemplateKind::FleetProvisioning] {
-        let _ = template.lint(kind);
-    }
     let values = jitp_parameters(
         &Subject::common_name("pump-1"),
         &CertificateId::of_der(b"certificate"),
     );
     let _ = template.missing_parameters(&values);
-    let _ = template.render(&values);
+    for usage in [
+        template::Usage::Jitp,
+        template::Usage::FleetProvisioning,
+        template::Usage::RegisterThing,
+    ] {
+        let _ = template.lint(usage);
+        if let Err(error) = template.render(usage, &values) {
+            let _ = template.reason(&error, &values);
+        }
+    }
 }
 
 /// An AWS IoT policy.

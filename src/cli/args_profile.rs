@@ -139,6 +139,11 @@ impl ProfileArgs {
         }
     }
 
+    /// The subject of one device with its placeholders filled in.
+    pub(super) fn subject_of(&self, profile: &Profile, device: &str) -> Result<Subject, Failure> {
+        Ok(self.names(profile, device)?.subject)
+    }
+
     /// Subject and alternative names of one device with their placeholders filled in.
     pub(super) fn names<'a>(
         &self,
@@ -173,6 +178,11 @@ impl Patterns<'_> {
     pub(super) fn set(&self, key: &str) -> Option<&str> {
         let set = self.set.iter().rev().find(|(known, _)| known == key);
         set.map(|(_, value)| &value[..])
+    }
+
+    /// Whether flag or profile names the subject.
+    pub(super) fn said(&self) -> bool {
+        self.said
     }
 
     /// Every placeholder there is.

@@ -8,6 +8,8 @@ mod args_issue;
 #[cfg(feature = "operator")]
 mod args_key;
 #[cfg(feature = "operator")]
+mod args_lint;
+#[cfg(feature = "operator")]
 mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;

@@ -136,7 +136,8 @@ impl Output {
         let name = self.format.of_linters().filter(|_| !finds)?;
         let message = format!("this command has no findings to print as {name}");
         let failure = Failure::new(crate::explain::Kind::Usage, "output.no-findings", message);
-        Some(failure.hint("`cert lint` and `template lint` have; use --format json here"))
+        let linters = "`cert lint`, `policy lint` and `template lint` have; use --format json here";
+        Some(failure.hint(linters))
     }
 
     fn json<T: Report>(self, value: &T) -> Result<String, serde_json::Error> {
@@ -192,6 +193,18 @@ impl Output {
         let text: String = items.iter().map(line).collect();
         let mut out = io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Prints lines for people as they come, when the format is text; as [`Output::stream`].
+    #[cfg_attr(
+        not(feature = "operator"),
+        allow(dead_code, reason = "only the operator's batches stream")
+    )]
+    pub(super) fn say(self, text: &str) {
+        if self.format == Format::Text {
+            let mut out = anstream::stdout().lock();
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        }
     }
 
     /// Prints a failure on stderr and returns its exit code.

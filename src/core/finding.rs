@@ -84,6 +84,9 @@ pub struct Placed {
     /// The line of the file that the thing begins on, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
+    /// The column in that line, in characters from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
     /// Which thing of the file, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub index: Option<usize>,
@@ -150,6 +153,7 @@ impl From<Finding> for Placed {
         Self {
             finding,
             line: None,
+            column: None,
             index: None,
             subject: None,
             id: None,

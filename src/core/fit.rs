@@ -2,7 +2,7 @@
 
 use crate::core::ids::CertificateId;
 use crate::core::subject::{ATTRIBUTES, Subject};
-use crate::core::template::{RenderError, Template, jitp_parameters};
+use crate::core::template::{RenderError, Template, TemplateKind, jitp_parameters};
 use crate::explain::{Explain, Kind};
 
 /// What AWS IoT would refuse at the first connect, found now.
@@ -25,7 +25,7 @@ pub fn fits(template: &Template, subject: &Subject) -> Result<(), FitError> {
         });
     }
     template
-        .render(&values)
+        .render(TemplateKind::Jitp, &values)
         .map(|_| ())
         .map_err(|source| FitError::Render {
             subject: subject.to_string(),

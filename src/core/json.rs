@@ -1,5 +1,6 @@
 //! JSON read strictly: no duplicate keys, a bound on depth, and a path for every place.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -78,6 +79,132 @@ pub fn kind_of(value: &Value) -> &'static str {
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",
+    }
+}
+
+/// Where the members and items of a JSON text stand, by path.
+#[derive(Debug)]
+pub struct Places<'a> {
+    text: &'a str,
+    starts: HashMap<String, usize>,
+}
+
+impl<'a> Places<'a> {
+    /// Of a text that [`parse`] takes. Of another, as far as it can be read.
+    pub fn of(text: &'a str) -> Self {
+        let mut scanner = Scanner {
+            text,
+            at: 0,
+            starts: HashMap::new(),
+        };
+        scanner.starts.insert("$".to_owned(), 0);
+        scanner.value("$", MAX_PLACE_DEPTH);
+        let starts = scanner.starts;
+        Self { text, starts }
+    }
+
+    /// Line and column, in characters from 1, of the member's name or the item at `path`; where
+    /// there is none, of what would hold it.
+    pub fn find(&self, path: &str) -> (usize, usize) {
+        let mut path = path;
+        loop {
+            if let Some(start) = self.starts.get(path) {
+                return self.line_and_column(*start);
+            }
+            let cut = path.rfind(['.', '[']).filter(|cut| *cut > 0);
+            let Some(cut) = cut else {
+                return (1, 1);
+            };
+            path = &path[..cut];
+        }
+    }
+
+    fn line_and_column(&self, start: usize) -> (usize, usize) {
+        let before = &self.text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let column = before[line_start..].chars().count() + 1;
+        (before.matches('\n').count() + 1, column)
+    }
+}
+
+/// Deeper places are those of what holds them.
+const MAX_PLACE_DEPTH: usize = 64;
+
+/// Walks a text that is known to be JSON; where it is not, it stops.
+struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+    starts: HashMap<String, usize>,
+}
+
+impl Scanner<'_> {
+    fn peek(&mut self) -> Option<u8> {
+        let rest = &self.text.as_bytes()[self.at..];
+        self.at += rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        (self.peek()? == wanted).then(|| self.at += 1)
+    }
+
+    fn value(&mut self, path: &str, depth: usize) -> Option<()> {
+        let deeper = depth.checked_sub(1)?;
+        match self.peek()? {
+            b'{' => self.object(path, deeper),
+            b'[' => self.array(path, deeper),
+            b'"' => self.string().map(drop),
+            _ => {
+                let rest = &self.text.as_bytes()[self.at..];
+                let ends = |b: &u8| b.is_ascii_whitespace() || b",]}".contains(b);
+                self.at += rest.iter().take_while(|b| !ends(b)).count();
+                Some(())
+            }
+        }
+    }
+
+    fn object(&mut self, path: &str, depth: usize) -> Option<()> {
+        self.take(b'{')?;
+        while self.peek()? == b'"' {
+            let start = self.at;
+            let key = self.string()?;
+            let path = child(path, &key);
+            self.take(b':')?;
+            self.starts.insert(path.clone(), start);
+            self.value(&path, depth)?;
+            if self.take(b',').is_none() {
+                break;
+            }
+        }
+        self.take(b'}')
+    }
+
+    fn array(&mut self, path: &str, depth: usize) -> Option<()> {
+        self.take(b'[')?;
+        let mut index = 0;
+        while self.peek()? != b']' {
+            let path = item(path, index);
+            self.starts.insert(path.clone(), self.at);
+            self.value(&path, depth)?;
+            index += 1;
+            if self.take(b',').is_none() {
+                break;
+            }
+        }
+        self.take(b']')
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let start = self.at;
+        let mut escaped = false;
+        let rest = self.text.as_bytes()[start + 1..].iter();
+        let length = rest.take_while(|byte| {
+            let ends = **byte == b'"' && !escaped;
+            escaped = **byte == b'\\' && !escaped;
+            !ends
+        });
+        self.at = start + length.count() + 2;
+        serde_json::from_str(self.text.get(start..self.at)?).ok()
     }
 }
 
@@ -166,6 +293,36 @@ mod tests {
         }
         let value = parse(r#"{"b":[1,-2,0.5,null,true],"a":"x"}"#, 4).unwrap();
         assert_eq!(value.to_string(), r#"{"b":[1,-2,0.5,null,true],"a":"x"}"#);
+    }
+
+    #[test]
+    fn every_place_has_a_line_and_a_column() {
+        let text =
+            "{\n  \"a\": {\"b::c\": [1, \"]}\\\"\", {\"d\": null}]},\n \"é\": 2, \"f\": true}";
+        let places = Places::of(text);
+        for (path, place) in [
+            ("$", (1, 1)),
+            ("$.a", (2, 3)),
+            ("$.a['b::c']", (2, 9)),
+            ("$.a['b::c'][1]", (2, 21)),
+            ("$.a['b::c'][2].d", (2, 30)),
+            ("$.a['b::c'][2].gone.away", (2, 29)),
+            ("$['é']", (3, 2)),
+            ("$.f", (3, 10)),
+            ("$.gone", (1, 1)),
+        ] {
+            assert_eq!(places.find(path), place, "{path}");
+        }
+        for broken in [
+            "",
+            "{\"a",
+            "{\"a\":",
+            "[1,",
+            "{\"a\":1 2}",
+            &"[".repeat(9000),
+        ] {
+            Places::of(broken).find("$.a[0]");
+        }
     }
 
     #[test]

@@ -77,6 +77,9 @@ pub mod ledger_stats;
 pub mod lifetime;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// Which known word a wrong one was meant to be.
+#[cfg(feature = "sandbox")]
+pub mod near;
 /// Whether a certificate is good, by path building and validation of our own.
 #[cfg(feature = "operator")]
 pub mod path;
@@ -87,6 +90,9 @@ pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// What is wrong or doubtful in AWS IoT policies.
+#[cfg(feature = "operator")]
+pub mod policylint;
 /// The checks before the first connect: facts in, verdict out.
 pub mod preflight;
 /// What a kind of certificate says.

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::core::finding::Severity;
+use crate::core::near::distance;
 
 /// One rule, check or error code, explained.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -42,6 +43,8 @@ static BOOK: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     let mut book = parse("certificates", include_str!("../../docs/rules/cert.md"));
     let template = include_str!("../../docs/rules/template.md");
     book.extend(parse("templates", template));
+    let policy = include_str!("../../docs/rules/policy.md");
+    book.extend(parse("policies", policy));
     let preflight = include_str!("../../docs/rules/preflight.md");
     book.extend(parse("preflight", preflight));
     book.extend(errors());
@@ -53,9 +56,9 @@ pub fn all() -> &'static [Rule] {
     &BOOK
 }
 
-/// What is known of this id. An id that is both a rule and an error code is the rule.
+/// What is known of this id, in whatever case. An id that is both a rule and an error code is the rule.
 pub fn find(id: &str) -> Option<&'static Rule> {
-    BOOK.iter().find(|rule| rule.id == id)
+    BOOK.iter().find(|rule| rule.id.eq_ignore_ascii_case(id))
 }
 
 /// The ids that are nearest to a wrong one, nearest first; at most `most`.
@@ -70,22 +73,6 @@ pub fn nearest(wrong: &str, most: usize) -> Vec<&'static str> {
     let mut near: Vec<(usize, &str)> = BOOK.iter().filter_map(|rule| within(rule.id)).collect();
     near.sort_unstable();
     near.into_iter().take(most).map(|(_, id)| id).collect()
-}
-
-/// How many characters must be put in, taken out or changed (Levenshtein).
-pub(crate) fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().take(100).enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let changed = corner + usize::from(x != *y);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The error codes that the reference lists, by what they are about; with what they mean where
@@ -228,6 +215,5 @@ mod tests {
         assert_eq!(nearest("eku-client-auth", 3), ["cert.eku-client-auth"]);
         assert!(nearest("something else altogether", 3).is_empty());
         assert!(nearest("", 3).is_empty());
-        assert_eq!(distance("kitten", "sitting"), 3);
     }
 }

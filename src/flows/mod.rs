@@ -62,6 +62,15 @@ pub mod preflight;
 /// Take away what has expired.
 #[cfg(feature = "operator")]
 pub mod sweep;
+/// What differs between a template and the target's.
+#[cfg(feature = "operator")]
+pub mod template_diff;
+/// What is wrong or doubtful in a template, here and at the target.
+#[cfg(feature = "operator")]
+pub mod template_lint;
+/// What a template makes of every device of a list.
+#[cfg(feature = "operator")]
+pub mod template_plan;
 /// Registering a template and its policy at the target.
 #[cfg(feature = "operator")]
 pub mod template_register;

@@ -6,7 +6,9 @@ use serde_json::Value;
 use crate::core::diff::{json_lines, same_json};
 use crate::core::finding::{Finding, Severity};
 use crate::core::ids::{PolicyName, TemplateName};
-use crate::core::template::{CERTIFICATE_PREFIX, Template, TemplateKind, policy_problem};
+use crate::core::template::{
+    Problem, Template, TemplateError, TemplateKind, Usage, policy_problem,
+};
 use crate::explain::{Explain, Kind};
 use crate::ports::cloud::{
     CloudError, CloudErrorKind, CloudResult, ControlPlane, NewTemplate, TemplateUpdate,
@@ -71,32 +73,11 @@ impl Step {
     }
 }
 
-/// The kind a document is written for: JITP when it declares nothing but what AWS IoT fills in from
-/// a certificate's subject.
+/// The kind a document is written for; one for `RegisterThing` is registered nowhere.
 pub fn kind_of(template: &Template) -> TemplateKind {
-    let id = format!("{CERTIFICATE_PREFIX}Id");
-    let names: Vec<_> = template.parameters().keys().collect();
-    let all_filled = names
-        .iter()
-        .all(|name| name.starts_with(CERTIFICATE_PREFIX));
-    let of_subject = names.iter().any(|name| **name != id);
-    if all_filled && of_subject {
-        TemplateKind::Jitp
-    } else {
-        TemplateKind::FleetProvisioning
-    }
-}
-
-/// Everything the linter says about a text, whether it parses or not.
-pub fn lint(body: &str, kind: Option<TemplateKind>) -> Vec<Finding> {
-    match Template::parse(body) {
-        Ok(template) => template.lint(kind.unwrap_or_else(|| kind_of(&template))),
-        Err(error) => {
-            let code = error.code();
-            let finding =
-                |p: crate::core::template::Problem| Finding::error(code, &p.path, p.message);
-            error.problems().into_iter().map(finding).collect()
-        }
+    match template.usage() {
+        Usage::Jitp => TemplateKind::Jitp,
+        Usage::FleetProvisioning | Usage::RegisterThing => TemplateKind::FleetProvisioning,
     }
 }
 
@@ -117,7 +98,10 @@ pub fn policies_named(body: &str) -> Vec<PolicyName> {
 /// # Errors
 /// `template-register.*` for what AWS IoT would refuse, `cloud.*`.
 pub fn plan(plane: &dyn ControlPlane, wanted: &Wanted) -> Result<Vec<Step>, RegisterError> {
-    let mut errors = lint(&wanted.body, Some(wanted.kind));
+    let mut errors = match Template::parse(&wanted.body) {
+        Ok(template) => template.lint(wanted.kind),
+        Err(error) => findings_of(&error),
+    };
     errors.retain(|finding| finding.severity == Severity::Error);
     if !errors.is_empty() {
         return Err(RegisterError::Lint(errors));
@@ -147,6 +131,13 @@ pub fn plan(plane: &dyn ControlPlane, wanted: &Wanted) -> Result<Vec<Step>, Regi
         Some(view) => steps.extend(template_changes(&view, wanted)),
     }
     Ok(steps)
+}
+
+/// The places where a text is no template, as findings.
+fn findings_of(error: &TemplateError) -> Vec<Finding> {
+    let finding =
+        |problem: &Problem| Finding::error(error.code(), &problem.path, &*problem.message);
+    error.problems().iter().map(finding).collect()
 }
 
 fn template_changes(view: &TemplateView, wanted: &Wanted) -> Vec<Step> {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
 use crate::core::status::CertificateStatus;
-use crate::core::template::TemplateKind;
+use crate::core::template::{PrerequisiteKind, TemplateKind};
 use crate::explain::{Explain, Kind};
 
 /// The answer of every call.
@@ -42,6 +42,8 @@ pub trait ControlPlane {
     fn update_template(&self, name: &TemplateName, change: &TemplateUpdate) -> CloudResult<()>;
     /// `ListProvisioningTemplateVersions`.
     fn template_versions(&self, name: &TemplateName) -> CloudResult<Vec<TemplateVersion>>;
+    /// `DescribeProvisioningTemplateVersion`: its document.
+    fn template_version(&self, name: &TemplateName, version: i32) -> CloudResult<Option<String>>;
     /// `DeleteProvisioningTemplateVersion`.
     fn delete_template_version(&self, name: &TemplateName, version: i32) -> CloudResult<()>;
 
@@ -73,10 +75,16 @@ pub trait ControlPlane {
     /// `ListCertificatesByCA`.
     fn certificates_by_ca(&self, ca: &CertificateId) -> CloudResult<Vec<CertificateSummary>>;
 
+    /// Whether something that a template needs is there: `DescribeThingType`,
+    /// `DescribeThingGroup`, `DescribeBillingGroup` or `GetPolicy`.
+    fn has(&self, kind: PrerequisiteKind, name: &str) -> CloudResult<bool>;
+
     /// `DescribeThing`.
     fn describe_thing(&self, name: &ThingName) -> CloudResult<Option<ThingView>>;
     /// `ListThings`.
     fn list_things(&self) -> CloudResult<Vec<ThingView>>;
+    /// `ListThingGroupsForThing`.
+    fn groups_of(&self, thing: &ThingName) -> CloudResult<Vec<ThingName>>;
     /// `DeleteThing`: no certificate may be attached; fine if it is not there.
     fn delete_thing(&self, name: &ThingName) -> CloudResult<()>;
     /// `AttachThingPrincipal`; fine if it is attached already.
@@ -196,6 +204,10 @@ pub struct TemplateView {
     pub enabled: bool,
     /// The default version's number.
     pub default_version: i32,
+    /// What somebody wrote about it.
+    pub description: Option<String>,
+    /// The ARN of its pre-provisioning hook.
+    pub hook: Option<String>,
 }
 
 /// One line of the list of templates.
@@ -302,6 +314,8 @@ pub struct ThingView {
     pub type_name: Option<String>,
     /// Its attributes, in order of name.
     pub attributes: std::collections::BTreeMap<String, String>,
+    /// Its billing group; a list does not tell.
+    pub billing_group: Option<String>,
 }
 
 /// A thing that a certificate is attached to.

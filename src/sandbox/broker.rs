@@ -22,7 +22,7 @@ use crate::core::jitp::{
     self, CaView, LeafView, Presented, Provision, Registration, Verdict, View,
 };
 use crate::core::policy::{Document, NamedPolicy};
-use crate::core::template::jitp_parameters;
+use crate::core::template::{TemplateKind, jitp_parameters};
 
 /// How many messages wait for one client; more are dropped, as AWS IoT drops over its limits.
 pub(super) const INBOX: usize = 256;
@@ -294,7 +294,7 @@ impl Broker {
         let run = || -> Result<String, String> {
             let values = jitp_parameters(&leaf.subject, leaf.id());
             let plan = template
-                .render(&values)
+                .render(TemplateKind::Jitp, &values)
                 .map_err(|error| error.to_string())?;
             let now = self.shared.clock.now();
             let done = self.registry().run_plan(leaf.id(), &plan, now);

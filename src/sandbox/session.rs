@@ -14,7 +14,8 @@ use super::topics;
 use crate::core::cert::Certificate;
 use crate::core::ids::Place;
 use crate::core::policy::{
-    Action, Decision, Facts, NamedPolicy, Outcome, Request, ThingFacts, decide,
+    Action, Check, Compiled, Connect, Decision, Facts, NamedPolicy, Outcome, Packet as Asking,
+    Request, Scene, ThingFacts, Will, decide, stands_for,
 };
 
 /// The largest payload: 128 KiB.
@@ -121,22 +122,24 @@ pub(super) struct Session {
     /// What applies to this client: the certificate's policies and its thing's.
     policies: Vec<NamedPolicy>,
     facts: Facts,
+    /// The two put together.
+    compiled: Compiled,
     client: Option<Client>,
     subscriptions: Vec<Subscription>,
 }
 
 impl Session {
     pub(super) fn new(peer: Peer, authority: Authority) -> Self {
-        let mut session = Self {
+        let facts = Facts::new("");
+        Self {
             peer,
             authority,
             policies: Vec::new(),
-            facts: Facts::new(""),
+            compiled: Compiled::new(&[], &facts),
+            facts,
             client: None,
             subscriptions: Vec::new(),
-        };
-        session.learn("", &[]);
-        session
+        }
     }
 
     /// Puts new rights in place; closes when the certificate is not active any more.
@@ -147,7 +150,7 @@ impl Session {
             return self.refuse("Disconnect", reason.to_owned(), None);
         }
         if let Some(id) = self.client.as_ref().map(|client| client.id.clone()) {
-            self.learn(&id, &[]);
+            self.learn(&id, None);
         }
         Vec::new()
     }
@@ -220,21 +223,15 @@ impl Session {
                 format!("the client id `{id}` is longer than 128 bytes, or starts with `$`");
             return self.wrong("Connect", details);
         }
-        let features = [
-            (!connect.clean_session()).then_some("PersistentConnect"),
-            connect.will_flag().then_some("LastWill"),
-        ];
-        let features: Vec<&str> = features.into_iter().flatten().collect();
-        self.learn(id, &features);
-        if let Some(topic) = connect.will_topic() {
-            let arn = self.peer.place.arn("topic", topic);
-            let facts = std::mem::replace(&mut self.facts, Facts::new(id));
-            self.facts = facts.with("iot:LastWillTopic", vec![arn]);
-        }
-        let mut refused = self.may(Action::Connect, id);
-        if let (Ok(()), Some(topic)) = (&refused, connect.will_topic()) {
-            refused = self.may(Action::Publish, topic);
-        }
+        let asked = Connect {
+            client_id: id,
+            persistent: !connect.clean_session(),
+            will: connect.will_topic().map(|topic| Will {
+                topic,
+                retain: connect.will_retain(),
+            }),
+        };
+        let refused = self.may_connect(&asked);
         self.client = Some(Client {
             id: id.to_owned(),
             will: will_of(connect),
@@ -365,32 +362,47 @@ impl Session {
         acts
     }
 
+    /// Asks everything that a CONNECT asks. What only `iot:Connect` is told is forgotten then.
+    fn may_connect(&mut self, connect: &Connect<'_>) -> Result<(), String> {
+        self.learn(connect.client_id, Some(connect));
+        let checks = Asking::Connect(*connect).checks();
+        for (n, Check { action, name }) in checks.into_iter().enumerate() {
+            if n == 1 {
+                self.learn(connect.client_id, None);
+            }
+            self.may(action, name)?;
+        }
+        self.learn(connect.client_id, None);
+        Ok(())
+    }
+
     /// Gathers what policies may ask about.
-    fn learn(&mut self, client_id: &str, connect_attributes: &[&str]) {
+    fn learn(&mut self, client_id: &str, connect: Option<&Connect<'_>>) {
         let things = &self.authority.things;
-        let thing = things
+        let names = things
             .iter()
-            .find(|(thing, _)| thing.exclusive)
-            .or_else(|| {
-                things
-                    .iter()
-                    .find(|(thing, _)| thing.name.as_str() == client_id)
-            });
-        let facts = Facts::new(client_id)
-            .certificate(&self.peer.certificate)
-            .source_ip(self.peer.address.ip())
-            .connect_attributes(connect_attributes);
+            .map(|(thing, _)| (thing.name.as_str(), thing.exclusive));
+        let thing = stands_for(client_id, names).map(|n| &things[n]);
         self.policies.clone_from(&self.authority.policies);
-        let Some((thing, group_policies)) = thing else {
-            self.facts = facts;
-            return;
+        if let Some((_, group_policies)) = thing {
+            self.policies.extend(group_policies.iter().cloned());
+        }
+        let scene = Scene {
+            client_id,
+            certificate: Some(&self.peer.certificate),
+            thing: thing.map(|(thing, _)| ThingFacts {
+                name: thing.name.as_str(),
+                type_name: thing.type_name.as_ref().map(AsRef::as_ref),
+                attributes: &thing.attributes,
+            }),
+            source_ip: Some(self.peer.address.ip()),
+            context: &[],
         };
-        self.policies.extend(group_policies.iter().cloned());
-        self.facts = facts.thing(ThingFacts {
-            name: thing.name.as_str(),
-            type_name: thing.type_name.as_ref().map(AsRef::as_ref),
-            attributes: &thing.attributes,
-        });
+        self.facts = match connect {
+            Some(connect) => scene.connect_facts(connect, &self.peer.place),
+            None => scene.facts(),
+        };
+        self.compiled = Compiled::new(&self.policies, &self.facts);
     }
 
     /// Whether the policies allow it; else what was asked, and why not.
@@ -400,10 +412,10 @@ impl Session {
             action,
             resource: &resource,
         };
-        let decision = decide(&self.policies, &self.facts, request);
-        if decision.allowed() {
+        if self.compiled.allows(request) {
             return Ok(());
         }
+        let decision = decide(&self.policies, &self.facts, request);
         Err(self.why_not(&request, &decision))
     }
 

@@ -428,7 +428,7 @@ fn only_linters_speak_sarif_and_junit() {
             "nothing is done before it is refused"
         );
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("`cert lint` and `template lint`"), "{said}");
+        assert!(said.contains("`cert lint`, `policy lint`"), "{said}");
     }
 }
 

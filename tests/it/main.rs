@@ -47,3 +47,4 @@ mod sandbox_rest;
 mod server;
 mod sign;
 mod sweep;
+mod template;

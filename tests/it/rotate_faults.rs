@@ -22,6 +22,7 @@ use nameplate::core::record::{
 };
 use nameplate::core::revocation::{Revocation, RevocationReason};
 use nameplate::core::status::CertificateStatus;
+use nameplate::core::template::PrerequisiteKind;
 use nameplate::core::time::{Span, UtcTime};
 use nameplate::effects::entropy::OsEntropy;
 use nameplate::effects::files::Disk;
@@ -436,6 +437,7 @@ impl ControlPlane for Plane {
         create_template_version(&TemplateName, &str) -> i32;
         update_template(&TemplateName, &TemplateUpdate) -> ();
         template_versions(&TemplateName) -> Vec<TemplateVersion>;
+        template_version(&TemplateName, i32) -> Option<String>;
         delete_template_version(&TemplateName, i32) -> ();
         create_policy(&PolicyName, &str) -> ();
         get_policy(&PolicyName) -> Option<PolicyView>;
@@ -446,7 +448,9 @@ impl ControlPlane for Plane {
         delete_certificate(&CertificateId) -> ();
         delete_thing(&ThingName) -> ();
         certificates_by_ca(&CertificateId) -> Vec<CertificateSummary>;
+        has(PrerequisiteKind, &str) -> bool;
         describe_thing(&ThingName) -> Option<ThingView>;
+        groups_of(&ThingName) -> Vec<ThingName>;
         list_things() -> Vec<ThingView>;
         detach_thing(&ThingName, &str) -> ();
         principals_of(&ThingName) -> Vec<String>;

@@ -1,26 +1,20 @@
 //! `cert lint`
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::gather::{Places, time};
+use crate::cli::args_lint::{LintArgs, lines, write_findings, write_tally};
 use crate::cli::report::{Linting, Report, count};
 use crate::cli::settings::Settings;
 use crate::cli::wire_device::Machine;
 use crate::core::certlint::{self, Request, Role, Unit};
-use crate::core::finding::{Checked, Placed, Severity, Tally};
-use crate::core::suppress::Suppressions;
+use crate::core::finding::{Checked, Severity, Tally};
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Explain, Failure, Kind};
 use crate::flows::cert_gather::Artifact;
-use crate::ports::{Clock, Files};
-
-/// The suppressions that are taken when none are named, beside nameplate.toml or here.
-const SUPPRESSIONS: &str = "nameplate-lint.toml";
-/// The most of it that is read.
-const MAX_SUPPRESSIONS: u64 = 1 << 20;
+use crate::ports::Clock;
 
 /// Say what is wrong or doubtful in certificates, for device PKI and AWS IoT
 ///
@@ -39,16 +33,8 @@ pub(in crate::cli) struct Args {
     /// Tell of certificates that end within this long
     #[arg(long, value_name = "SPAN", default_value = "30d")]
     margin: String,
-    /// From which weight on a finding makes the exit code 1
-    #[arg(long, value_name = "WEIGHT", value_enum, default_value_t = Weight::Error)]
-    fail_on: Weight,
-    /// The same as --fail-on warning
-    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "fail_on")]
-    deny: Option<Deny>,
-    /// Findings to let stand, each with a reason and a date [default: nameplate-lint.toml in the
-    /// project or here, if there is one]
-    #[arg(long, value_name = "FILE")]
-    suppressions: Option<PathBuf>,
+    #[command(flatten)]
+    lint: LintArgs,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -63,18 +49,6 @@ enum RoleArg {
     Root,
     /// CAs below another
     Intermediate,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Weight {
-    Error,
-    Warning,
-    Note,
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Deny {
-    Warnings,
 }
 
 /// What the linter found.
@@ -98,7 +72,7 @@ impl Args {
             at: time(self.at.as_deref(), now)?,
             margin: self.margin()?,
         };
-        let suppressions = self.suppressions(settings, &machine)?;
+        let suppressions = self.lint.suppressions(settings)?;
         let artifacts = self.places.gather(&machine)?;
         let certificates = artifacts.iter().map(certificates_in).sum();
         let mut files = lint(&artifacts, &request);
@@ -107,7 +81,7 @@ impl Args {
         }
         suppressions.apply(&mut files, now);
         let tally = Tally::of(files.iter().flat_map(|checked| &checked.findings));
-        let fail_on = self.fail_on();
+        let fail_on = self.lint.fail_on();
         Ok(Linted {
             at: request.at,
             certificates,
@@ -128,39 +102,11 @@ impl Args {
         }
     }
 
-    fn fail_on(&self) -> Severity {
-        match (self.deny, self.fail_on) {
-            (Some(Deny::Warnings), _) | (None, Weight::Warning) => Severity::Warning,
-            (None, Weight::Error) => Severity::Error,
-            (None, Weight::Note) => Severity::Note,
-        }
-    }
-
     fn margin(&self) -> Result<Span, Failure> {
         let margin = self.margin.parse();
         margin.map_err(|error: crate::core::time::TimeError| {
             Failure::new(Kind::Usage, error.code(), format!("--margin: {error}"))
         })
-    }
-
-    fn suppressions(
-        &self,
-        settings: &Settings,
-        machine: &Machine,
-    ) -> Result<Suppressions, Failure> {
-        let named = self.suppressions.clone();
-        let beside = settings.project.as_deref().unwrap_or(Path::new(""));
-        let usual = || {
-            let usual = beside.join(SUPPRESSIONS);
-            machine.files.exists(&usual).then_some(usual)
-        };
-        let Some(path) = named.or_else(usual) else {
-            return Ok(Suppressions::none());
-        };
-        let bytes = machine.files.read(&path, MAX_SUPPRESSIONS)?;
-        let shown = super::super::wire::factory::shown(&path);
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(Suppressions::parse(&text, &shown.display().to_string())?)
     }
 }
 
@@ -215,56 +161,14 @@ impl Report for Linted {
     }
 
     fn lines(&self) -> Option<Vec<Value>> {
-        let all = self.files.iter().flat_map(|checked| {
-            let with_place = |placed: &Placed| {
-                let mut line = json!({ "artifact": checked.artifact });
-                if let (Some(line), Value::Object(rest)) = (line.as_object_mut(), json!(placed)) {
-                    line.extend(rest);
-                }
-                line
-            };
-            checked.findings.iter().map(with_place).collect::<Vec<_>>()
-        });
-        Some(all.collect())
+        Some(lines(&self.files))
     }
 }
 
 impl fmt::Display for Linted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for checked in &self.files {
-            let counted = checked
-                .findings
-                .iter()
-                .filter(|one| one.suppressed.is_none());
-            for placed in counted {
-                write!(f, "{}", checked.artifact)?;
-                if let Some(line) = placed.line {
-                    write!(f, ":{line}")?;
-                }
-                writeln!(f, ": {}", placed.finding)?;
-            }
-        }
+        write_findings(f, &self.files)?;
         write!(f, "{}: ", count(self.certificates as u64, "certificate"))?;
-        let Tally {
-            errors,
-            warnings,
-            notes,
-            suppressed,
-        } = self.tally;
-        if errors + warnings + notes == 0 {
-            f.write_str("no findings")?;
-        } else {
-            let all = [(errors, "error"), (warnings, "warning"), (notes, "note")];
-            let said: Vec<String> = all
-                .iter()
-                .filter(|(number, _)| *number > 0)
-                .map(|(number, noun)| count(*number as u64, noun))
-                .collect();
-            f.write_str(&said.join(", "))?;
-        }
-        match suppressed {
-            0 => Ok(()),
-            some => write!(f, ", {some} suppressed"),
-        }
+        write_tally(f, self.tally)
     }
 }

@@ -96,6 +96,10 @@ fn result(checked: &Checked, placed: &Placed, ids: &[&str]) -> Value {
         .subject
         .as_ref()
         .map_or_else(String::new, |subject| format!(" (`{subject}`)"));
+    let mut region = json!({ "startLine": placed.line.unwrap_or(1) });
+    if let Some(column) = placed.column {
+        region["startColumn"] = column.into();
+    }
     let mut result = json!({
         "ruleId": finding.rule,
         "ruleIndex": index,
@@ -104,7 +108,7 @@ fn result(checked: &Checked, placed: &Placed, ids: &[&str]) -> Value {
         "locations": [{
             "physicalLocation": {
                 "artifactLocation": { "uri": uri(&checked.artifact) },
-                "region": { "startLine": placed.line.unwrap_or(1) },
+                "region": region,
             },
             "logicalLocations": [{ "fullyQualifiedName": finding.path, "kind": "member" }],
         }],

@@ -1,5 +1,6 @@
 //! `policy …`
 
+mod lint;
 mod simulate;
 
 use std::io::Read;
@@ -13,20 +14,22 @@ use crate::core::policy::MAX_WITH_SPACE;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
 
-/// AWS IoT policies: what they allow
+/// AWS IoT policies: what they allow, and what is wrong in them
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
+    Lint(lint::Args),
     Simulate(simulate::Args),
 }
 
 impl Command {
     /// Whether its report has findings.
     pub(super) fn finds(&self) -> bool {
-        false
+        matches!(self, Self::Lint(_))
     }
 
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
+            Self::Lint(args) => output.finish(args.run(settings)),
             Self::Simulate(args) => output.finish(args.run(settings)),
         }
     }

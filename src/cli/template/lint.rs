@@ -3,25 +3,46 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::KindArg;
-use crate::cli::report::{Linting, Report, count};
-use crate::cli::settings::Settings;
-use crate::core::finding::{Checked, Finding, Placed, Severity};
-use crate::core::template::{Template, TemplateKind};
-use crate::explain::Failure;
-use crate::flows::template_register::{kind_of, lint};
+use serde_json::Value;
 
-/// Say what AWS IoT would refuse in a provisioning template, and where
+use super::{PolicyArgs, UsageArg};
+use crate::cli::args_lint::{LintArgs, lines, write_findings, write_tally};
+use crate::cli::args_profile::ProfileArgs;
+use crate::cli::report::{Linting, Report};
+use crate::cli::settings::Settings;
+use crate::cli::wire::target::{TargetReport, connect};
+use crate::cli::wire_device::Machine;
+use crate::core::finding::{Checked, Placed, Severity, Tally};
+use crate::core::subject::Subject;
+use crate::core::template::Usage;
+use crate::explain::Failure;
+use crate::flows::template_lint::Request;
+use crate::ports::Clock;
+
+/// What stands for a value that varies from device to device.
+const ANY: &str = "x1";
+
+/// Say what AWS IoT would refuse in a provisioning template, what fails later, and where
 ///
-/// Exits with 1 when there is an error; warnings alone do not.
+/// Exit code 1 when a finding weighs at least --fail-on. `nameplate explain RULE` says why a rule
+/// matters and what to do. `--format sarif` and `junit` are for CI.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// The template, JSON; `-` is stdin
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// What it is for [default: by the parameters that it declares]
+    /// Who runs it [default: by what it declares]
     #[arg(long, value_enum)]
-    kind: Option<KindArg>,
+    kind: Option<UsageArg>,
+    #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Look whether the thing type, groups and policies that it names are at the target
+    #[arg(long)]
+    at_target: bool,
+    #[command(flatten)]
+    lint: LintArgs,
 }
 
 /// What the linter found.
@@ -29,64 +50,94 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) struct Linted {
     file: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<TemplateKind>,
-    errors: usize,
-    findings: Vec<Finding>,
+    kind: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<TargetReport>,
+    #[serde(flatten)]
+    tally: Tally,
+    fail_on: Severity,
+    failed: bool,
+    findings: Vec<Placed>,
     #[serde(skip)]
-    checked: [Checked; 1],
+    checked: Vec<Checked>,
 }
 
 impl Args {
-    pub(in crate::cli) fn run(self, _settings: &Settings) -> Result<Linted, Failure> {
+    pub(in crate::cli) fn run(self, settings: &Settings) -> Result<Linted, Failure> {
         let body = super::read_text(&self.file)?;
-        let by_parameters = || Template::parse(&body).ok().map(|t| kind_of(&t));
-        let kind = self.kind.map(TemplateKind::from).or_else(by_parameters);
-        let findings = lint(&body, kind);
-        let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-        let checked = Checked {
-            artifact: self.file.display().to_string(),
-            findings: findings.iter().cloned().map(Placed::from).collect(),
+        let suppressions = self.lint.suppressions(settings)?;
+        let subject = self.subject(settings)?;
+        let connected = self.at_target.then(|| connect(settings)).transpose()?;
+        let target = connected.as_ref().map(|one| one.target.clone());
+        let place = match &target {
+            Some(target) => target.place.clone(),
+            None => settings.sandbox_place()?,
         };
+        let request = Request {
+            body: &body,
+            usage: self.kind.map(Usage::from),
+            subject: subject.as_ref(),
+            documents: self.policy.documents(&body)?,
+            place: &place,
+            plane: connected.as_ref().map(|one| &*one.plane),
+        };
+        let found = request.run()?;
+        let mut checked = vec![Checked {
+            artifact: self.file.display().to_string(),
+            findings: found.findings,
+        }];
+        suppressions.apply(&mut checked, Machine::default().clock.now());
+        let tally = Tally::of(checked.iter().flat_map(|one| &one.findings));
+        let fail_on = self.lint.fail_on();
         Ok(Linted {
-            checked: [checked],
+            kind: found.usage,
+            target,
+            tally,
+            fail_on,
+            failed: tally.at_least(fail_on) > 0,
+            findings: checked
+                .iter()
+                .flat_map(|one| one.findings.clone())
+                .collect(),
+            checked,
             file: self.file,
-            kind,
-            errors: findings.iter().filter(is_error).count(),
-            findings,
         })
+    }
+
+    /// A subject such as the profile's certificates have; `None` when nothing names one.
+    fn subject(&self, settings: &Settings) -> Result<Option<Subject>, Failure> {
+        let profile = self.profile.load(settings)?;
+        let patterns = self.profile.patterns(&profile)?;
+        if !patterns.said() {
+            return Ok(None);
+        }
+        let value_of = |key: &str| Some(patterns.set(key).unwrap_or(ANY));
+        Ok(Some(patterns.subject(&value_of)?))
     }
 }
 
 impl Report for Linted {
     fn exit_code(&self) -> u8 {
-        u8::from(self.errors > 0)
+        u8::from(self.failed)
     }
 
     fn linting(&self) -> Option<Linting<'_>> {
         Some(Linting {
             files: &self.checked,
-            fail_on: Severity::Error,
+            fail_on: self.fail_on,
         })
+    }
+
+    fn lines(&self) -> Option<Vec<Value>> {
+        Some(lines(&self.checked))
     }
 }
 
 impl fmt::Display for Linted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for finding in &self.findings {
-            writeln!(f, "{finding}")?;
-        }
-        let kind = self.kind.map_or("not a template", TemplateKind::as_str);
-        let others = self.findings.len() - self.errors;
-        let file = self.file.display();
-        match (self.errors, others) {
-            (0, 0) => write!(f, "{file}: no findings ({kind})"),
-            (errors, others) => {
-                let (errors, others) = (
-                    count(errors as u64, "error"),
-                    count(others as u64, "other finding"),
-                );
-                write!(f, "{file}: {errors}, {others} ({kind})")
-            }
-        }
+        write_findings(f, &self.checked)?;
+        let kind = self.kind.map_or("not a template", Usage::as_str);
+        write!(f, "{} ({kind}): ", self.file.display())?;
+        write_tally(f, self.tally)
     }
 }

@@ -1,8 +1,14 @@
 //! `template …`
 
+mod diff;
+mod given;
 mod lint;
 mod list;
 mod new;
+mod plan;
+mod plan_list;
+mod plan_report;
+mod policies;
 mod register;
 mod show;
 
@@ -13,16 +19,19 @@ use std::process::ExitCode;
 use super::report::Output;
 use super::settings::Settings;
 use super::wire::factory::Factory;
-use crate::core::template::{MAX_CHARACTERS, TemplateKind};
+use crate::core::template::{MAX_CHARACTERS, TemplateKind, Usage};
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
+use policies::PolicyArgs;
 
 /// Provisioning templates: what we ship, what is at the target, and what AWS IoT would refuse
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
+    Diff(diff::Args),
     Lint(lint::Args),
     List(list::Args),
     New(new::Args),
+    Plan(Box<plan::Args>),
     Register(register::Args),
     Show(show::Args),
 }
@@ -35,9 +44,11 @@ impl Command {
 
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
+            Self::Diff(args) => output.finish(args.run(settings)),
             Self::Lint(args) => output.finish(args.run(settings)),
             Self::List(args) => output.finish(args.run(settings)),
             Self::New(args) => output.finish(args.run(settings)),
+            Self::Plan(args) => output.finish(args.run(settings, output)),
             Self::Register(args) => output.finish(args.run(settings)),
             Self::Show(args) => output.finish(args.run(settings)),
         }
@@ -58,6 +69,27 @@ impl From<KindArg> for TemplateKind {
         match kind {
             KindArg::Jitp => Self::Jitp,
             KindArg::Fleet => Self::FleetProvisioning,
+        }
+    }
+}
+
+/// Who runs a template, as a flag.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum UsageArg {
+    /// Just-in-time provisioning, at a device's first connect
+    Jitp,
+    /// Fleet provisioning, by claim
+    Fleet,
+    /// `RegisterThing` and bulk registration
+    Bulk,
+}
+
+impl From<UsageArg> for Usage {
+    fn from(usage: UsageArg) -> Self {
+        match usage {
+            UsageArg::Jitp => Self::Jitp,
+            UsageArg::Fleet => Self::FleetProvisioning,
+            UsageArg::Bulk => Self::RegisterThing,
         }
     }
 }

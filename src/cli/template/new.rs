@@ -9,14 +9,15 @@ use crate::cli::report::Report;
 use crate::cli::settings::Settings;
 use crate::cli::wire::target::connect;
 use crate::core::bundle::Secrecy;
-use crate::core::ids::{Place, PolicyName};
-use crate::core::template::{DEFAULT_POLICY_NAME, Shipped, shipped};
+use crate::core::ids::{Place, PolicyName, TemplateName};
+use crate::core::template::{Shipped, shipped};
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
 
 /// Write a template that we ship, filled in for the target's account and Region
 ///
-/// Beside it goes the least-privilege policy that it names. Nothing that exists is overwritten.
+/// Beside it goes the least-privilege policy that it names, and the claim's where devices come with
+/// one. Nothing that exists is overwritten.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     /// Which: see `template list --shipped`
@@ -28,9 +29,12 @@ pub(in crate::cli) struct Args {
     /// The policy's file [default: beside the template, NAME-policy.json]
     #[arg(long, value_name = "FILE")]
     policy_out: Option<PathBuf>,
-    /// The policy's name in the template
-    #[arg(long, value_name = "NAME", default_value = DEFAULT_POLICY_NAME)]
-    policy_name: PolicyName,
+    /// The policy's name in the template [default: as `template show --shipped` has it]
+    #[arg(long, value_name = "NAME")]
+    policy_name: Option<PolicyName>,
+    /// The template's name at the target, for the claim's policy [default: SHIPPED]
+    #[arg(long, value_name = "NAME")]
+    template_name: Option<TemplateName>,
     /// The account [default: the target's]
     #[arg(long, value_name = "ID")]
     account: Option<String>,
@@ -48,6 +52,9 @@ pub(in crate::cli) struct Written {
     policy_file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_name: Option<PolicyName>,
+    /// What the claim's certificate may do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim_policy_file: Option<PathBuf>,
     /// On stdout only.
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
@@ -66,27 +73,44 @@ impl Args {
         let one = shipped().iter().find(|one| one.name == self.name);
         let one = one.ok_or_else(|| unknown(&self.name))?;
         let place = self.place(settings)?;
+        let policy_name = self.policy_name(one)?;
         let out = self.out.clone();
         let out = out.unwrap_or_else(|| format!("{}.json", one.name).into());
-        let policy_out = self.policy_path(&out);
+        let paths = self.paths(one, &out);
         let mut written = Written {
             template: one.name,
             file: None,
             policy_file: None,
-            policy_name: one.policy.map(|_| self.policy_name.clone()),
+            claim_policy_file: None,
+            policy_name: one.policy.map(|_| policy_name.clone()),
             body: None,
             place,
         };
-        let body = one.body_for(&written.place, &self.policy_name);
+        let body = one.body_for(&written.place, &policy_name);
         if out == Path::new("-") {
             written.body = Some(body);
         } else {
-            refuse_existing(&[Some(&out), one.policy.and(policy_out.as_ref())])?;
+            refuse_existing(&[Some(&out), paths.policy.as_ref(), paths.claim.as_ref()])?;
             Factory::disk().write_new(&out, body.as_bytes(), Secrecy::Public)?;
             written.file = Some(out);
         }
-        written.policy_file = write_policy(one, &written.place, policy_out)?;
+        written.policy_file = write(one.policy_for(&written.place), paths.policy)?;
+        let template = match &self.template_name {
+            Some(name) => name.clone(),
+            None => one.name.parse()?,
+        };
+        let claim = one.claim_policy_for(&written.place, &template);
+        written.claim_policy_file = write(claim, paths.claim)?;
         Ok(written)
+    }
+
+    fn policy_name(&self, one: &Shipped) -> Result<PolicyName, Failure> {
+        match (&self.policy_name, one.policy) {
+            (Some(name), _) => Ok(name.clone()),
+            (None, Some(own)) => Ok(own.name.parse()?),
+            // It is used nowhere.
+            (None, None) => Ok(one.name.parse()?),
+        }
     }
 
     fn place(&self, settings: &Settings) -> Result<Place, Failure> {
@@ -100,17 +124,26 @@ impl Args {
         }
     }
 
-    fn policy_path(&self, template: &Path) -> Option<PathBuf> {
-        let beside = || {
+    /// Where the policies go: beside the template, which has no place on stdout.
+    fn paths(&self, one: &Shipped, template: &Path) -> Paths {
+        let on_stdout = template == Path::new("-");
+        let beside = |suffix: &str| {
             let stem = template.file_stem()?.to_str()?;
-            Some(template.with_file_name(format!("{stem}-policy.json")))
+            let path = template.with_file_name(format!("{stem}-{suffix}.json"));
+            (!on_stdout).then_some(path)
         };
-        match (&self.policy_out, template == Path::new("-")) {
-            (Some(path), _) => Some(path.clone()),
-            (None, true) => None,
-            (None, false) => beside(),
+        let policy = self.policy_out.clone().or_else(|| beside("policy"));
+        Paths {
+            policy: policy.filter(|_| one.policy.is_some()),
+            claim: beside("claim-policy").filter(|_| one.claim_policy.is_some()),
         }
     }
+}
+
+/// Where policies go.
+struct Paths {
+    policy: Option<PathBuf>,
+    claim: Option<PathBuf>,
 }
 
 /// Before the first file is written, so that a refusal leaves nothing.
@@ -129,12 +162,8 @@ fn refuse_existing(paths: &[Option<&PathBuf>]) -> Result<(), Failure> {
     }
 }
 
-fn write_policy(
-    one: &Shipped,
-    place: &Place,
-    path: Option<PathBuf>,
-) -> Result<Option<PathBuf>, Failure> {
-    let (Some(document), Some(path)) = (one.policy_for(place), path) else {
+fn write(document: Option<String>, path: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+    let (Some(document), Some(path)) = (document, path) else {
         return Ok(None);
     };
     Factory::disk().write_new(&path, document.as_bytes(), Secrecy::Public)?;
@@ -160,6 +189,10 @@ impl fmt::Display for Written {
             let policy = policy.display();
             write!(f, "\n  policy    {policy} ({name})")?;
             register = format!("{register} --policy {policy}");
+        }
+        if let Some(claim) = &self.claim_policy_file {
+            let claim = claim.display();
+            write!(f, "\n  claim     {claim} (for the claim's certificate)")?;
         }
         write!(f, "\nnext: {register}")
     }

@@ -47,6 +47,11 @@ impl Factory {
         Disk
     }
 
+    /// Lists alone, for what needs no project.
+    pub(in crate::cli) fn lists() -> DiskStreams {
+        DiskStreams
+    }
+
     /// Over this ledger.
     pub(in crate::cli) fn over(ledger: &LedgerPlace) -> Result<Self, Failure> {
         Ok(Self {

@@ -2,12 +2,14 @@
 //! line. Every slip is named with its line.
 
 mod rows;
+mod twins;
 mod unique;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use rows::{Rows, Slip};
+pub use twins::{Suspects, Twins, print};
 pub use unique::{Fingerprints, Repeats};
 
 use crate::core::ids::ThingName;

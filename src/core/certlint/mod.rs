@@ -100,6 +100,7 @@ impl Board {
         finding.remedy = known.map(|rule| rule.remedy.clone());
         self.findings.push(Placed {
             line: place.line,
+            column: None,
             index: Some(place.index),
             subject: place.certificate.map(|c| c.subject.to_string()),
             id: place.certificate.map(|c| c.id().to_string()),

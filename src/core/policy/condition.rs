@@ -1,5 +1,6 @@
 //! One condition of a statement: operator, key and the values it is compared with.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use super::pattern::{Pattern, Syntax, Unresolved, wildcard};
@@ -145,7 +146,8 @@ impl Operator {
         };
         let without_suffix = rest.strip_suffix("IfExists");
         let name = without_suffix.unwrap_or(rest);
-        let rule = if name == "Null" {
+        // `NullIfExists` would be a contradiction, and is none of IAM's operators.
+        let rule = if rest == "Null" {
             Rule::Null
         } else {
             let &(_, kind, negated) = RULES.iter().find(|(known, ..)| *known == name)?;
@@ -175,6 +177,56 @@ impl Operator {
             variables,
         }
     }
+}
+
+impl fmt::Display for Operator {
+    /// As policies write it, but for what has two names.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.quantifier {
+            Quantifier::One => "",
+            Quantifier::All => "ForAllValues:",
+            Quantifier::Any => "ForAnyValue:",
+        })?;
+        let name = match self.rule {
+            Rule::Null => Some("Null"),
+            Rule::Test { test, negated } => {
+                let row = RULES.iter().rev();
+                let mut row = row.filter(|row| (row.1, row.2) == (test, negated));
+                row.next().map(|row| row.0)
+            }
+        };
+        f.write_str(name.unwrap_or_default())?;
+        f.write_str(if self.if_exists { "IfExists" } else { "" })
+    }
+}
+
+impl Operator {
+    /// Why a value without variables can never be met by any request; `None` when it can.
+    pub fn value_problem(self, value: &str) -> Option<&'static str> {
+        let Rule::Test { test, .. } = self.rule else {
+            return boolean(value);
+        };
+        match test {
+            Test::Equal | Test::EqualIgnoringCase | Test::Like => None,
+            Test::ArnLike => {
+                let is_arn = value.splitn(6, ':').count() == 6;
+                (!is_arn).then_some("is not an ARN of six parts")
+            }
+            Test::Bool => boolean(value),
+            Test::Ip => network(value)
+                .is_none()
+                .then_some("is neither an address nor a network such as 203.0.113.0/24"),
+            Test::Number(_) => value.parse::<f64>().err().map(|_| "is not a number"),
+            Test::Date(_) => instant(value)
+                .is_none()
+                .then_some("is not a date such as 2027-01-31T12:00:00Z"),
+        }
+    }
+}
+
+fn boolean(value: &str) -> Option<&'static str> {
+    let fits = value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false");
+    (!fits).then_some("is neither `true` nor `false`")
 }
 
 impl Condition {
@@ -269,11 +321,7 @@ fn passes(test: Test, value: &str, wanted: &str) -> bool {
         Test::ArnLike => arn_like(value, wanted),
         Test::Ip => ip_in(value, wanted),
         Test::Number(order) => compare(value.parse::<f64>().ok(), wanted.parse().ok(), order),
-        Test::Date(order) => compare(
-            value.parse::<UtcTime>().ok(),
-            wanted.parse::<UtcTime>().ok(),
-            order,
-        ),
+        Test::Date(order) => compare(instant(value), instant(wanted), order),
     }
 }
 
@@ -288,23 +336,38 @@ fn arn_like(value: &str, wanted: &str) -> bool {
 
 /// Whether an address lies in `203.0.113.0/24` or is the one named.
 fn ip_in(value: &str, wanted: &str) -> bool {
-    let (network, bits) = match wanted.split_once('/') {
-        Some((network, bits)) => (network, bits.parse::<u32>().ok()),
-        None => (wanted, Some(128)),
-    };
-    let (Ok(value), Ok(network), Some(bits)) =
-        (value.parse::<IpAddr>(), network.parse::<IpAddr>(), bits)
-    else {
+    let (Ok(value), Some((network, bits))) = (value.parse::<IpAddr>(), network(wanted)) else {
         return false;
     };
     let within = |value: u128, network: u128, width: u32| {
-        let shift = width - bits.min(width);
+        let shift = width - bits;
         shift == width || value >> shift == network >> shift
     };
     match (value, network) {
         (IpAddr::V4(v), IpAddr::V4(n)) => within(v.to_bits().into(), n.to_bits().into(), 32),
         (IpAddr::V6(v), IpAddr::V6(n)) => within(v.to_bits(), n.to_bits(), 128),
         _ => false,
+    }
+}
+
+/// An address and the number of its bits that count; `None` when the text is neither `203.0.113.9`
+/// nor `203.0.113.0/24`, of either family.
+fn network(text: &str) -> Option<(IpAddr, u32)> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
+        None => (text, None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.unwrap_or(width);
+    (bits <= width).then_some((address, bits))
+}
+
+/// An instant as IAM writes it: RFC 3339, or seconds since 1970.
+fn instant(text: &str) -> Option<UtcTime> {
+    match text.parse::<i64>() {
+        Ok(seconds) if text.len() > 4 => Some(UtcTime::from_unix(seconds)),
+        _ => text.parse().ok(),
     }
 }
 
@@ -433,6 +496,8 @@ mod tests {
             ("IpAddress", "ip", vec!["203.0.113.8"], false),
             ("IpAddress", "ip", vec!["0.0.0.0/0"], true),
             ("IpAddress", "ip", vec!["nonsense"], false),
+            ("IpAddress", "ip", vec!["203.0.113.9/33"], false),
+            ("IpAddress", "ip", vec!["::/0"], false),
             ("NotIpAddress", "ip", vec!["203.0.113.0/24"], false),
             ("ArnLike", "arn", vec!["arn:aws:iot:*:1:topic/a/*"], true),
             ("ArnEquals", "arn", vec!["arn:aws:iot:*:2:topic/a/*"], false),
@@ -440,6 +505,9 @@ mod tests {
             ("NumericLessThan", "n", vec!["8"], true),
             ("NumericGreaterThanEquals", "n", vec!["8"], false),
             ("DateLessThan", "t", vec!["2027-01-01T00:00:00Z"], true),
+            ("DateLessThanEquals", "t", vec!["1767225600"], true),
+            ("DateGreaterThanEquals", "t", vec!["1767225601"], false),
+            ("DateNotEquals", "t", vec!["2026-01-01T00:00:00Z"], false),
             (
                 "StringEquals",
                 "iot:ClientId",
@@ -471,6 +539,7 @@ mod tests {
             "ForSomeValues:StringEquals",
             "",
             "stringequals",
+            "NullIfExists",
         ] {
             assert_eq!(Operator::parse(bad), None, "{bad}");
         }

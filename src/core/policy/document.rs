@@ -62,6 +62,12 @@ pub struct Selection {
 }
 
 impl Selection {
+    /// Whether it takes in an action, given in lower case; for lists of actions only.
+    pub fn has(&self, folded: &str) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| pattern.fits(folded)) != self.inverted
+    }
+
     /// Where its pattern number `n`, from 0, stands.
     pub fn path_of(&self, n: usize) -> String {
         if self.listed {
@@ -208,7 +214,7 @@ impl Part<'_> {
         let mut patterns = Vec::new();
         for text in texts {
             if text != "*" && !text.contains(':') {
-                let problem = format!("`{text}` is not an action such as `iot:Connect`");
+                let problem = format!("`{}` is not an action such as `iot:Connect`", shown(text));
                 return Err(element(path, problem));
             }
             patterns.push(Pattern::parse(&text.to_ascii_lowercase(), syntax).written(text));
@@ -274,11 +280,12 @@ impl Part<'_> {
         };
         let mut conditions = Vec::new();
         for (name, keys) in Element::new(&path, value).any_object()? {
+            let place = json::child(&format!("$.{path}"), name);
             let path = format!("{path}.{name}");
             let operator = Operator::parse(name)
                 .ok_or_else(|| element(&path, "is not a condition operator"))?;
             for (key, values) in Element::new(&path, keys).any_object()? {
-                let place = json::child(&format!("$.{path}"), key);
+                let place = json::child(&place, key);
                 let listed = values.is_array();
                 let values = condition_values(values, &format!("{path}.{key}"))?;
                 let syntax = operator.syntax(variables);
@@ -353,9 +360,17 @@ impl<'a> Element<'a> {
     }
 }
 
+/// The user's text, at a length that a message can hold.
+fn shown(text: &str) -> String {
+    match text.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 fn element(path: impl Into<String>, problem: impl Into<String>) -> PolicyError {
     PolicyError::Element {
-        path: path.into(),
+        path: shown(&path.into()),
         problem: problem.into(),
     }
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::action::Action;
-use super::document::{Document, Effect, Selection, Statement};
+use super::document::{Document, Effect, Statement};
 use super::pattern::Unresolved;
+use super::trace::selects;
 use super::vars::Facts;
 
 /// One thing asked for.
@@ -115,29 +116,12 @@ fn applies<'a>(
         unresolved.insert(key);
         false
     };
-    selects(
-        &statement.actions,
-        request.action.folded(),
-        facts,
-        &mut miss,
-    ) && selects(&statement.resources, request.resource, facts, &mut miss)
+    statement.actions.has(request.action.folded())
+        && selects(&statement.resources, request.resource, facts, &mut miss)
         && statement
             .conditions
             .iter()
             .all(|condition| condition.holds(facts).unwrap_or_else(&mut miss))
-}
-
-fn selects<'a>(
-    selection: &'a Selection,
-    text: &str,
-    facts: &'a Facts,
-    miss: &mut impl FnMut(Unresolved<'a>) -> bool,
-) -> bool {
-    let hit = selection.patterns.iter().any(|pattern| {
-        let found = pattern.matches(text, facts);
-        found.unwrap_or_else(&mut *miss)
-    });
-    hit != selection.inverted
 }
 
 #[cfg(test)]

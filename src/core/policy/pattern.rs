@@ -120,7 +120,35 @@ impl Pattern {
                 }
             }
         }
-        Ok(glob(&tokens, text))
+        Ok(glob(|n| tokens.get(n).copied(), text))
+    }
+
+    /// Whether the whole of `text` fits a pattern that has no variables.
+    pub fn fits(&self, text: &str) -> bool {
+        let token = |n| {
+            Some(match self.pieces.get(n)? {
+                &Piece::Any => Token::Any,
+                &Piece::One => Token::One,
+                Piece::Literal(text) | Piece::Variable(text) => Token::Literal(text),
+            })
+        };
+        glob(token, text)
+    }
+
+    /// The pattern with the facts put into it, once and for all.
+    pub(super) fn fixed<'a>(&'a self, facts: &'a Facts) -> Result<Fixed, Unresolved<'a>> {
+        let mut tokens = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Literal(literal) => tokens.push(Token::Literal(literal)),
+                Piece::Any => tokens.push(Token::Any),
+                Piece::One => tokens.push(Token::One),
+                Piece::Variable(key) => {
+                    push_value(&mut tokens, facts.substitute(key).ok_or(Unresolved(key))?);
+                }
+            }
+        }
+        Ok(Fixed::of(&tokens))
     }
 
     /// The pattern as plain text, variables replaced, wildcards as they are written.
@@ -172,14 +200,17 @@ fn push_value<'a>(tokens: &mut Vec<Token<'a>>, value: &'a str) {
     tokens.push(Token::Literal(rest));
 }
 
-/// Greedy, with one place to come back to: the last `*`. At most text × tokens steps.
-fn glob(tokens: &[Token<'_>], text: &str) -> bool {
+/// Greedy, with one place to come back to: the last `*`. At most text × text steps, however many
+/// tokens there are.
+#[inline]
+fn glob<'t>(tokens: impl Fn(usize) -> Option<Token<'t>>, text: &str) -> bool {
     let (mut token, mut rest) = (0, text);
     let mut star: Option<(usize, &str)> = None;
     loop {
-        let step = match tokens.get(token) {
+        let step = match tokens(token) {
             None if rest.is_empty() => return true,
             None => None,
+            Some(Token::Any) if tokens(token + 1).is_none() => return true,
             Some(Token::Any) => {
                 star = Some((token + 1, rest));
                 Some(rest)
@@ -191,12 +222,89 @@ fn glob(tokens: &[Token<'_>], text: &str) -> bool {
             (token, rest) = (token + 1, after);
             continue;
         }
-        // Let the last star eat one more character, and try again from there.
-        let Some((again, from)) = star.and_then(|(t, s)| Some((t, without_first(s)?))) else {
+        // Let the last star eat at least one more character, up to where it can go on.
+        let more = star.and_then(|(again, from)| {
+            let from = without_first(from)?;
+            match tokens(again) {
+                Some(Token::Literal(next)) => Some((again, &from[from.find(next)?..])),
+                _ => Some((again, from)),
+            }
+        });
+        let Some((again, from)) = more else {
             return false;
         };
         star = Some((again, from));
         (token, rest) = (again, from);
+    }
+}
+
+/// A pattern without variables, in the cheapest form that does.
+#[derive(Clone, Debug)]
+pub(super) enum Fixed {
+    /// `*`.
+    Everything,
+    /// No wildcard.
+    Exactly(Box<str>),
+    /// One `*`, at the end.
+    Begins(Box<str>),
+    /// Anything else.
+    Mixed(Box<[FixedToken]>),
+}
+
+/// As [`Token`], owned.
+#[derive(Clone, Debug)]
+pub(super) enum FixedToken {
+    Literal(Box<str>),
+    Any,
+    One,
+}
+
+impl Fixed {
+    fn of(tokens: &[Token<'_>]) -> Self {
+        let mut joined: Vec<FixedToken> = Vec::with_capacity(tokens.len());
+        let mut literal = String::new();
+        for token in tokens {
+            if let Token::Literal(text) = token {
+                literal.push_str(text);
+                continue;
+            }
+            if !literal.is_empty() {
+                joined.push(FixedToken::Literal(std::mem::take(&mut literal).into()));
+            }
+            match (token, joined.last()) {
+                (Token::Any, Some(FixedToken::Any)) => {}
+                (Token::Any, _) => joined.push(FixedToken::Any),
+                _ => joined.push(FixedToken::One),
+            }
+        }
+        if !literal.is_empty() || joined.is_empty() {
+            joined.push(FixedToken::Literal(literal.into()));
+        }
+        match &joined[..] {
+            [FixedToken::Any] => Self::Everything,
+            [FixedToken::Literal(text)] => Self::Exactly(text.clone()),
+            [FixedToken::Literal(text), FixedToken::Any] => Self::Begins(text.clone()),
+            _ => Self::Mixed(joined.into()),
+        }
+    }
+
+    /// Whether the whole of `text` fits.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Exactly(literal) => text == &**literal,
+            Self::Begins(literal) => text.starts_with(&**literal),
+            Self::Mixed(tokens) => {
+                let token = |n| {
+                    Some(match tokens.get(n)? {
+                        FixedToken::Literal(literal) => Token::Literal(literal),
+                        FixedToken::Any => Token::Any,
+                        FixedToken::One => Token::One,
+                    })
+                };
+                glob(token, text)
+            }
+        }
     }
 }
 
@@ -209,7 +317,7 @@ fn without_first(text: &str) -> Option<&str> {
 pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
     let mut tokens = Vec::new();
     push_value(&mut tokens, pattern);
-    glob(&tokens, text)
+    glob(|n| tokens.get(n).copied(), text)
 }
 
 #[cfg(test)]
@@ -278,6 +386,18 @@ mod tests {
         assert_eq!(pattern.matches("u/a", &facts), Ok(false));
     }
 
+    #[test]
+    fn repetition_takes_no_longer_than_the_text() {
+        let text = "a".repeat(2000);
+        for pattern in [
+            "*a".repeat(100_000),
+            "*ab".repeat(100_000),
+            "*a?b".repeat(1000),
+        ] {
+            assert!(!fits(&pattern, &text, &Facts::new("x")));
+        }
+    }
+
     /// The same rules, written as directly as can be.
     fn slow(pattern: &[char], text: &[char]) -> bool {
         match (pattern.split_first(), text.split_first()) {
@@ -296,6 +416,9 @@ mod tests {
             let expected = slow(&chars(&pattern), &chars(&text));
             prop_assert_eq!(fits(&pattern, &text, &Facts::new("x")), expected);
             prop_assert_eq!(wildcard(&pattern, &text), expected);
+            let facts = Facts::new("x");
+            let fixed = Pattern::parse(&pattern, FULL).fixed(&facts).unwrap();
+            prop_assert_eq!(fixed.matches(&text), expected);
         }
     }
 }

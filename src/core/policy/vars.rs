@@ -1,8 +1,15 @@
 //! What is known about one connection, under the names that policies use for it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::FromDer;
+
+use super::catalog::{
+    ALTERNATIVE_NAMES, CERTIFICATE_ATTRIBUTES, Family, Suffix, find, split_suffix, successor,
+};
 use crate::core::cert::Certificate;
 use crate::core::subject::Subject;
 
@@ -12,31 +19,6 @@ const MAX_VALUES: usize = 5;
 const MAX_LENGTH: usize = 1024;
 /// A client id is put in place whatever it holds; every other value only without these.
 const NEVER_SUBSTITUTED: [char; 5] = ['*', '$', '+', '?', '#'];
-
-/// Policy name of a certificate attribute → its short name or dotted OID.
-const CERTIFICATE_ATTRIBUTES: [(&str, &str); 13] = [
-    ("DistinguishedNameQualifier", "2.5.4.46"),
-    ("Country", "2.5.4.6"),
-    ("Organization", "2.5.4.10"),
-    ("OrganizationalUnit", "2.5.4.11"),
-    ("State", "2.5.4.8"),
-    ("CommonName", "2.5.4.3"),
-    ("SerialNumber", "2.5.4.5"),
-    ("Title", "2.5.4.12"),
-    ("Surname", "2.5.4.4"),
-    ("GivenName", "2.5.4.42"),
-    ("Initials", "2.5.4.43"),
-    ("Pseudonym", "2.5.4.65"),
-    ("GenerationQualifier", "2.5.4.44"),
-];
-
-/// Prefix of our alternative names → policy name.
-const ALTERNATIVE_NAMES: [(&str, &str); 4] = [
-    ("email:", "RFC822Name"),
-    ("DNS:", "DNSName"),
-    ("URI:", "UniformResourceIdentifier"),
-    ("IP:", "IPAddress"),
-];
 
 /// The thing that a connection stands for.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +31,18 @@ pub struct ThingFacts<'a> {
     pub attributes: &'a BTreeMap<String, String>,
 }
 
+/// Which of a certificate's things a connection stands for (developer guide, "Thing policy
+/// variables"): the one it is attached to exclusively, whatever the client id; else the one whose
+/// name is the client id. Each thing is its name and whether it is attached exclusively.
+pub fn stands_for<'a>(
+    client_id: &str,
+    things: impl Iterator<Item = (&'a str, bool)> + Clone,
+) -> Option<usize> {
+    let mut exclusive = things.clone();
+    let found = exclusive.position(|(_, exclusive)| exclusive);
+    found.or_else(|| things.clone().position(|(name, _)| name == client_id))
+}
+
 /// Condition keys and policy variables with their values. Keys compare without case, except the
 /// name in `Attributes[…]`.
 #[derive(Clone, Debug)]
@@ -56,6 +50,69 @@ pub struct Facts {
     values: BTreeMap<String, Vec<String>>,
     /// The certificate variables that have a value, by their names as documented.
     available: Vec<String>,
+    /// There is a certificate.
+    certificate: bool,
+    /// Asked over HTTPS, where there is no client id and no thing.
+    https: bool,
+}
+
+/// Why a variable has nothing to put in its place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Missing {
+    /// The certificate has no such attribute.
+    Attribute,
+    /// Known for `iot:Connect` alone.
+    ConnectOnly,
+    /// Asked over HTTPS, where there is no connection.
+    Https,
+    /// The certificate has only so many values of it.
+    Index(usize),
+    /// It stands for several values.
+    List,
+    /// No certificate is known.
+    NoCertificate,
+    /// The connection does not bring it.
+    NotGiven,
+    /// The certificate is attached to no thing that this connection could stand for.
+    NotAttached,
+    /// An old name; this is the new one.
+    Stale(String),
+    /// The value holds a character that is never put in place.
+    Special(char),
+    /// The thing has no such attribute or no type.
+    Thing,
+    /// The value has this many characters, which is more than AWS IoT puts in place.
+    TooLong(usize),
+    /// No such variable is documented.
+    Unknown,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Attribute | Self::Index(0) => {
+                f.write_str("the certificate has no such attribute")
+            }
+            Self::ConnectOnly => f.write_str("it is known for iot:Connect only"),
+            Self::Https => f.write_str("it is asked over HTTPS, where there is no connection"),
+            Self::Index(count) => write!(f, "the certificate has {count} of it, counted from .0"),
+            Self::List => f.write_str("it is a list, and no single value"),
+            Self::NoCertificate => f.write_str("no certificate is known"),
+            Self::NotAttached => f.write_str(
+                "the certificate is attached to no thing exclusively, nor to one named as the \
+                 client id",
+            ),
+            Self::NotGiven => f.write_str("the request does not bring it"),
+            Self::Special(c) => write!(f, "its value holds `{c}`"),
+            Self::Stale(now) => write!(f, "it is an old name; today it is ${{{now}}}"),
+            Self::Thing => f.write_str("the thing has none"),
+            Self::TooLong(length) => write!(
+                f,
+                "its value has {length} characters, more than {MAX_LENGTH}"
+            ),
+            Self::Unknown => f.write_str("there is no such variable"),
+        }
+    }
 }
 
 impl Facts {
@@ -64,6 +121,8 @@ impl Facts {
         let facts = Self {
             values: BTreeMap::new(),
             available: Vec::new(),
+            certificate: false,
+            https: false,
         };
         facts
             .with("iot:ClientId", vec![client_id.to_owned()])
@@ -96,20 +155,15 @@ impl Facts {
     /// The certificate that the connection was made with.
     #[must_use]
     pub fn certificate(mut self, certificate: &Certificate) -> Self {
+        self.certificate = true;
         self.name("Subject", &certificate.subject);
         self.name("Issuer", &certificate.issuer);
-        for (prefix, name) in ALTERNATIVE_NAMES {
-            let values = certificate.alternative_names.iter();
-            let values = values.filter_map(|entry| entry.strip_prefix(prefix));
-            let key = format!("iot:Certificate.Subject.AlternativeName.{name}");
-            self.many(&key, values.map(str::to_owned).collect());
-        }
+        self.alternative_names(certificate);
+        let serial = vec![decimal(&certificate.serial)];
+        self.available.push("iot:Certificate.SerialNumber".into());
         let available = self.available.clone();
-        self.with(
-            "iot:Certificate.SerialNumber",
-            vec![decimal(&certificate.serial)],
-        )
-        .with("iot:Certificate.AvailableKeys", available)
+        self.with("iot:Certificate.SerialNumber", serial)
+            .with("iot:Certificate.AvailableKeys", available)
     }
 
     /// Where the connection comes from.
@@ -125,6 +179,15 @@ impl Facts {
         self.with("iot:ConnectAttributes", values)
     }
 
+    /// The same device asking over HTTPS, where there is neither client id nor thing.
+    #[must_use]
+    pub fn over_https(mut self) -> Self {
+        self.https = true;
+        self.values
+            .retain(|key, _| !(key == "iot:clientid" || key.starts_with("iot:connect")));
+        self
+    }
+
     /// Every value of a condition key; empty when it is absent.
     pub fn values(&self, key: &str) -> &[String] {
         self.values.get(&normal(key)).map_or(&[], |all| &all[..])
@@ -132,9 +195,57 @@ impl Facts {
 
     /// The text that takes a variable's place; `None` when AWS IoT would leave it unreplaced.
     pub fn substitute(&self, key: &str) -> Option<&str> {
-        let value = self.values(key).first()?;
-        let plain = !value.contains(NEVER_SUBSTITUTED) && value.chars().count() <= MAX_LENGTH;
-        (plain || key.eq_ignore_ascii_case("iot:ClientId")).then_some(&value[..])
+        self.look_up(key).ok()
+    }
+
+    /// The text that takes a variable's place.
+    ///
+    /// # Errors
+    /// Why AWS IoT would leave it unreplaced.
+    pub fn look_up(&self, key: &str) -> Result<&str, Missing> {
+        let values = self.values(key);
+        let Some(value) = values.first() else {
+            return Err(self.why_absent(key));
+        };
+        if find(key).is_some_and(|known| known.many) {
+            return Err(Missing::List);
+        }
+        if key.eq_ignore_ascii_case("iot:ClientId") {
+            return Ok(value);
+        }
+        if let Some(special) = value.chars().find(|c| NEVER_SUBSTITUTED.contains(c)) {
+            return Err(Missing::Special(special));
+        }
+        // Bytes bound characters from above, so that short values need not be counted.
+        if value.len() > MAX_LENGTH && value.chars().count() > MAX_LENGTH {
+            return Err(Missing::TooLong(value.chars().count()));
+        }
+        Ok(value)
+    }
+
+    fn why_absent(&self, key: &str) -> Missing {
+        if let Some(now) = successor(key) {
+            return Missing::Stale(now);
+        }
+        let Some(known) = find(key) else {
+            return Missing::Unknown;
+        };
+        match known.family {
+            Family::Certificate if !self.certificate => Missing::NoCertificate,
+            Family::Certificate => match split_suffix(&key.to_ascii_lowercase()) {
+                (base, Suffix::Index(_)) => {
+                    Missing::Index(self.values(&format!("{base}.list")).len())
+                }
+                _ => Missing::Attribute,
+            },
+            Family::Thing | Family::Connection if self.https => Missing::Https,
+            Family::Thing if self.values("iot:Connection.Thing.ThingName").is_empty() => {
+                Missing::NotAttached
+            }
+            Family::Thing => Missing::Thing,
+            Family::Connect => Missing::ConnectOnly,
+            Family::Connection | Family::Network => Missing::NotGiven,
+        }
     }
 
     fn name(&mut self, side: &str, name: &Subject) {
@@ -142,6 +253,24 @@ impl Facts {
             let values = name.attributes().iter().filter(|a| a.oid == oid);
             let values = values.map(|a| escaped(&a.value)).collect();
             self.many(&format!("iot:Certificate.{side}.{policy_name}"), values);
+        }
+    }
+
+    fn alternative_names(&mut self, certificate: &Certificate) {
+        let parsed = x509_parser::certificate::X509Certificate::from_der(certificate.der());
+        let Ok((_, x509)) = parsed else { return };
+        for extension in x509.extensions() {
+            let (side, names) = match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => ("Subject", &names.general_names),
+                ParsedExtension::IssuerAlternativeName(names) => ("Issuer", &names.general_names),
+                _ => continue,
+            };
+            for kind in ALTERNATIVE_NAMES {
+                let values = names.iter().filter_map(alternative_name);
+                let values = values.filter(|(of, _)| *of == kind).map(|(_, text)| text);
+                let key = format!("iot:Certificate.{side}.AlternativeName.{kind}");
+                self.many(&key, values.collect());
+            }
         }
     }
 
@@ -156,6 +285,26 @@ impl Facts {
             self.values.insert(key, vec![value.clone()]);
         }
         self.values.insert(normal(&format!("{key}.List")), values);
+    }
+}
+
+/// The policy's name for a kind of alternative name, and the name as text.
+fn alternative_name(name: &GeneralName<'_>) -> Option<(&'static str, String)> {
+    match name {
+        GeneralName::RFC822Name(text) => Some(("RFC822Name", escaped(text))),
+        GeneralName::DNSName(text) => Some(("DNSName", escaped(text))),
+        GeneralName::URI(text) => Some(("UniformResourceIdentifier", escaped(text))),
+        // How AWS IoT writes the separators is not documented; values are escaped as everywhere.
+        GeneralName::DirectoryName(name) => {
+            Some(("DirectoryName", Subject::from_x509(name).to_string()))
+        }
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let v6 = <[u8; 16]>::try_from(*bytes).map(IpAddr::from);
+            let address = v4.or(v6).ok()?;
+            Some(("IPAddress", address.to_string()))
+        }
+        _ => None,
     }
 }
 
@@ -224,6 +373,7 @@ mod tests {
             ("iot:Certificate.Subject.Country", Some("DE")),
             ("iot:certificate.subject.country", Some("DE")),
             ("iot:Certificate.Subject.State", None),
+            ("iot:ConnectAttributes", None),
         ] {
             assert_eq!(facts.substitute(key), expected, "{key}");
         }

@@ -9,8 +9,8 @@ use crate::core::draft::extras::{self, Extension, Extras};
 use crate::core::draft::{self, Purpose};
 use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::OnCaExpiry;
+use crate::core::near::distance;
 use crate::core::pattern;
-use crate::core::rules::distance;
 use crate::core::time::{Span, TimeError};
 use crate::explain::{Explain, Kind};
 

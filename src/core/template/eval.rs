@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{RenderError, Template, Tree, Value};
+use super::{RenderError, Template, Tree, Usage, Value};
 
 /// What a value turns out to be.
 enum Outcome {
     Text(String),
-    List(Vec<String>),
+    /// `None` is a null.
+    List(Vec<Option<String>>),
 }
 
 /// The most characters one value may grow to: the API model's bound of a parameter's value times
@@ -18,6 +19,7 @@ const MAX_TEXT: usize = 65_536;
 pub(super) struct Evaluator<'a> {
     pub(super) template: &'a Template,
     pub(super) values: &'a BTreeMap<String, String>,
+    pub(super) usage: Usage,
 }
 
 impl Evaluator<'_> {
@@ -29,12 +31,17 @@ impl Evaluator<'_> {
         }
     }
 
+    /// The texts of the values at `path`, where a list is wanted.
+    pub(super) fn texts(&self, value: &Value, path: &str) -> Result<Vec<String>, RenderError> {
+        whole(self.list(value, path, &BTreeMap::new())?, path)
+    }
+
     /// The JSON of a policy document given as an object.
     pub(super) fn tree(&self, tree: &Tree, path: &str) -> Result<serde_json::Value, RenderError> {
         Ok(match tree {
             Tree::Value(value) => match self.outcome(value, path, &BTreeMap::new())? {
                 Outcome::Text(text) => text.into(),
-                Outcome::List(list) => list.into(),
+                Outcome::List(list) => whole(list, path)?.into(),
             },
             Tree::Literal(json) => json.clone(),
             Tree::List(all) => all
@@ -51,19 +58,31 @@ impl Evaluator<'_> {
     }
 
     fn parameter(&self, name: &str, path: &str) -> Result<String, RenderError> {
-        let Some(default) = self.template.parameters.get(name) else {
-            return Err(RenderError::Undeclared {
-                path: path.to_owned(),
+        let value = match self.template.parameters.get(name) {
+            Some(default) => {
+                let value = self.values.get(name).or(default.as_ref());
+                value.ok_or_else(|| RenderError::NoValue {
+                    name: name.to_owned(),
+                })?
+            }
+            // The guide's fleet template uses AWS::IoT::Certificate::Id without declaring it, and
+            // the AWS CLI's example a parameter of the device's. JITP fills in what is declared.
+            None if self.usage != Usage::Jitp && self.values.contains_key(name) => {
+                &self.values[name]
+            }
+            None => {
+                return Err(RenderError::Undeclared {
+                    path: path.to_owned(),
+                    name: name.to_owned(),
+                });
+            }
+        };
+        if super::too_long(value) {
+            return Err(RenderError::ParameterLong {
                 name: name.to_owned(),
             });
-        };
-        self.values
-            .get(name)
-            .or(default.as_ref())
-            .cloned()
-            .ok_or_else(|| RenderError::NoValue {
-                name: name.to_owned(),
-            })
+        }
+        Ok(value.clone())
     }
 
     fn outcome(
@@ -78,14 +97,15 @@ impl Evaluator<'_> {
         };
         let result = match value {
             Value::Text(literal) => literal.clone(),
+            Value::Null => return Err(wrong(path, "is null where a string belongs")),
             Value::Ref(name) => self.parameter(name, path)?,
             Value::List(_) => return self.list(value, path, own).map(Outcome::List),
             Value::Join(delimiter, values) => {
                 let mut parts = Vec::new();
                 for value in values {
-                    parts.extend(self.list(value, path, own)?);
+                    parts.extend(whole(self.list(value, path, own)?, path)?);
                 }
-                parts.join(delimiter)
+                joined(&parts, delimiter, path)?
             }
             Value::Split(delimiter, source) => {
                 let source = text(source)?;
@@ -107,9 +127,6 @@ impl Evaluator<'_> {
                 self.substitute(template, &inner, path)?
             }
         };
-        if result.len() > MAX_TEXT {
-            return Err(wrong(path, "grows beyond 65536 bytes"));
-        }
         Ok(Outcome::Text(result))
     }
 
@@ -118,12 +135,16 @@ impl Evaluator<'_> {
         value: &Value,
         path: &str,
         own: &BTreeMap<String, String>,
-    ) -> Result<Vec<String>, RenderError> {
-        let Value::List(all) = value else {
-            return self.outcome(value, path, own).map(|outcome| match outcome {
-                Outcome::Text(text) => vec![text],
-                Outcome::List(list) => list,
-            });
+    ) -> Result<Vec<Option<String>>, RenderError> {
+        let all = match value {
+            Value::Null => return Ok(vec![None]),
+            Value::List(all) => all,
+            value => {
+                return self.outcome(value, path, own).map(|outcome| match outcome {
+                    Outcome::Text(text) => vec![Some(text)],
+                    Outcome::List(list) => list,
+                });
+            }
         };
         let mut list = Vec::new();
         for value in all {
@@ -174,11 +195,39 @@ impl Evaluator<'_> {
                     None => out.push_str(&self.parameter(name, path)?),
                 },
             }
+            bounded(&out, path)?;
             rest = &rest[start + length + 1..];
         }
         out.push_str(rest);
+        bounded(&out, path)?;
         Ok(out)
     }
+}
+
+/// Refuses what grows beyond all use, while it grows.
+fn bounded(text: &str, path: &str) -> Result<(), RenderError> {
+    if text.len() > MAX_TEXT {
+        return Err(wrong(path, "grows beyond 65536 bytes"));
+    }
+    Ok(())
+}
+
+fn joined(parts: &[String], delimiter: &str, path: &str) -> Result<String, RenderError> {
+    let mut out = String::new();
+    for (n, part) in parts.iter().enumerate() {
+        if n > 0 {
+            out.push_str(delimiter);
+        }
+        out.push_str(part);
+        bounded(&out, path)?;
+    }
+    Ok(out)
+}
+
+/// A list without nulls.
+fn whole(list: Vec<Option<String>>, path: &str) -> Result<Vec<String>, RenderError> {
+    let list: Option<Vec<String>> = list.into_iter().collect();
+    list.ok_or_else(|| wrong(path, "has a null where a string belongs"))
 }
 
 /// The names that `${…}` in a `Fn::Sub` text stands for, `${!…}` left out.
@@ -190,25 +239,24 @@ pub(super) fn sub_names(text: &str) -> Vec<&str> {
         .collect()
 }
 
-fn split(source: &str, delimiter: &str) -> Vec<String> {
+fn split(source: &str, delimiter: &str) -> Vec<Option<String>> {
     if delimiter.is_empty() {
-        return vec![source.to_owned()];
+        return vec![Some(source.to_owned())];
     }
-    source.split(delimiter).map(str::to_owned).collect()
+    let parts = source.split(delimiter);
+    parts.map(|part| Some(part.to_owned())).collect()
 }
 
-fn select(index: &str, mut list: Vec<String>, path: &str) -> Result<String, RenderError> {
-    match index.parse::<usize>() {
-        Ok(n) if n < list.len() => Ok(list.swap_remove(n)),
-        Ok(n) => Err(wrong(
-            path,
-            &format!("Fn::Select asks for element {n} of {}", list.len()),
-        )),
-        Err(_) => Err(wrong(
-            path,
-            &format!("Fn::Select index `{index}` is not a number"),
-        )),
-    }
+fn select(index: &str, mut list: Vec<Option<String>>, path: &str) -> Result<String, RenderError> {
+    let problem = match index.parse::<usize>() {
+        Ok(n) if n < list.len() => match list.swap_remove(n) {
+            Some(text) => return Ok(text),
+            None => format!("Fn::Select asks for element {n}, which is null"),
+        },
+        Ok(n) => format!("Fn::Select asks for element {n} of {}", list.len()),
+        Err(_) => format!("Fn::Select index `{index}` is not a number"),
+    };
+    Err(wrong(path, &problem))
 }
 
 fn wrong(path: &str, problem: &str) -> RenderError {

@@ -1,44 +1,34 @@
 //! What AWS IoT refuses in a template, and what it takes but was hardly meant.
 
-use super::eval::sub_names;
-use super::render::planned_status;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::eval::Evaluator;
+use super::reason::names_in;
 use super::{
-    Body, CERTIFICATE_PREFIX, CertificateBody, Located, PolicyBody, Template, TemplateKind,
-    ThingBody, Tree, Value, attribute_problem, policy_problem,
+    Body, CERTIFICATE_PREFIX, Located, POLICIES_PER_CERTIFICATE, RenderError, Template, Tree,
+    Usage, Value,
 };
-use crate::core::finding::Finding;
-use crate::core::ids::{IdError, PolicyName, ThingName};
+use crate::core::finding::{Finding, Severity};
 use crate::core::json::child;
 use crate::core::subject::ATTRIBUTES;
 
-/// The most attributes of a thing without a type, and with one (AWS IoT quotas).
-const ATTRIBUTES_WITHOUT_TYPE: usize = 3;
-const ATTRIBUTES_WITH_TYPE: usize = 50;
-/// The most policies on one certificate (AWS IoT quota).
-const POLICIES_PER_CERTIFICATE: usize = 10;
-
 impl Template {
-    /// Everything that is wrong or doubtful when the template is used as `kind`. An error means
-    /// that AWS IoT refuses the template, or that provisioning with it always fails.
-    pub fn lint(&self, kind: TemplateKind) -> Vec<Finding> {
+    /// Everything that is wrong or doubtful when the template is used so. An error means that AWS
+    /// IoT refuses the template, or that provisioning with it always fails.
+    pub fn lint(&self, usage: impl Into<Usage>) -> Vec<Finding> {
+        let usage = usage.into();
         let mut findings = self.notes.clone();
-        self.lint_sections(kind, &mut findings);
+        self.lint_sections(usage, &mut findings);
+        self.lint_parameters(usage, &mut findings);
         self.lint_counts(&mut findings);
-        for resource in &self.resources {
-            match &resource.body {
-                Body::Thing(thing) => lint_thing(thing, &resource.path, &mut findings),
-                Body::Certificate(certificate) => {
-                    lint_certificate(certificate, kind, &resource.path, &mut findings);
-                }
-                Body::Policy(policy) => lint_policy(policy, &resource.path, &mut findings),
-            }
-        }
-        self.lint_values(kind, &mut findings);
+        self.lint_resources(usage, &mut findings);
+        self.lint_values(usage, &mut findings);
+        self.lint_unused(usage, &mut findings);
         findings
     }
 
-    fn lint_sections(&self, kind: TemplateKind, findings: &mut Vec<Finding>) {
-        if kind != TemplateKind::Jitp {
+    fn lint_sections(&self, usage: Usage, findings: &mut Vec<Finding>) {
+        if usage.has_functions() {
             return;
         }
         for (present, section) in [
@@ -47,26 +37,38 @@ impl Template {
         ] {
             if present {
                 let message = format!("{section} is for fleet provisioning only");
-                findings.push(Finding::error(
-                    "template.top-level",
-                    &child("$", section),
-                    message,
-                ));
+                let path = child("$", section);
+                findings.push(Finding::error("template.top-level", &path, message));
             }
         }
-        for name in self.parameters.keys() {
+    }
+
+    fn lint_parameters(&self, usage: Usage, findings: &mut Vec<Finding>) {
+        for (name, default) in &self.parameters {
+            let path = child("$.Parameters", name);
             let part = name.strip_prefix(CERTIFICATE_PREFIX);
-            let known = ATTRIBUTES.iter().any(|(.., jitp)| *jitp == part);
-            if part.is_none() || !(known || part == Some("Id")) {
-                let message = format!("`{name}` is not a parameter that JITP can fill in");
-                findings.push(
-                    Finding::error(
-                        "template.parameter-name",
-                        &child("$.Parameters", name),
-                        message,
-                    )
-                    .remedy(format!("use one of {}", jitp_names().join(", "))),
-                );
+            let of_subject = ATTRIBUTES.iter().any(|(.., jitp)| *jitp == part);
+            let rule = "template.parameter-name";
+            match usage {
+                Usage::Jitp if part != Some("Id") && (part.is_none() || !of_subject) => {
+                    let message = format!("`{name}` is not a parameter that JITP can fill in");
+                    let remedy = format!("use one of {}", jitp_names().join(", "));
+                    findings.push(Finding::error(rule, &path, message).remedy(remedy));
+                }
+                Usage::Jitp if default.is_some() => {
+                    let message = "a Default of a certificate's parameter is not documented";
+                    let remedy = "give every certificate the attribute; the guide says that \
+                                  provisioning fails without it";
+                    let rule = "template.parameter-default";
+                    findings.push(Finding::warning(rule, &path, message).remedy(remedy));
+                }
+                Usage::FleetProvisioning if part.is_some_and(|part| part != "Id") => {
+                    let message =
+                        format!("`{name}` is filled in at a first connect (JITP), not here");
+                    let remedy = "let the device send it, under a name of your own";
+                    findings.push(Finding::warning(rule, &path, message).remedy(remedy));
+                }
+                _ => {}
             }
         }
     }
@@ -85,22 +87,15 @@ impl Template {
                 findings.push(Finding::error("template.resource-duplicate", path, message));
             }
         }
-        if certificates.is_empty() {
-            let message = "there is no AWS::IoT::Certificate";
-            findings.push(Finding::error(
-                "template.resource-missing",
-                "$.Resources",
-                message,
-            ));
-        }
-        for (all, name) in [(&things, "Thing"), (&policies, "Policy")] {
+        for (all, name, severity) in [
+            (&certificates, "Certificate", Severity::Error),
+            (&things, "Thing", Severity::Warning),
+            (&policies, "Policy", Severity::Warning),
+        ] {
             if all.is_empty() {
                 let message = format!("there is no AWS::IoT::{name}");
-                findings.push(Finding::warning(
-                    "template.resource-missing",
-                    "$.Resources",
-                    message,
-                ));
+                let rule = "template.resource-missing";
+                findings.push(Finding::new(severity, rule, "$.Resources", message));
             }
         }
         for path in policies.iter().skip(POLICIES_PER_CERTIFICATE) {
@@ -109,25 +104,11 @@ impl Template {
         }
     }
 
-    fn lint_values(&self, kind: TemplateKind, findings: &mut Vec<Finding>) {
+    fn lint_values(&self, usage: Usage, findings: &mut Vec<Finding>) {
         let mut functions = Vec::new();
         self.each_value(&mut |path, value| {
-            let names: Vec<&str> = match value {
-                Value::Ref(name) => vec![name],
-                Value::Sub(text, own) => sub_names(text)
-                    .into_iter()
-                    .filter(|name| !own.contains_key(*name))
-                    .collect(),
-                _ => Vec::new(),
-            };
-            for name in names {
-                if !self.parameters.contains_key(name) {
-                    let message = format!("the parameter `{name}` is not declared");
-                    findings.push(
-                        Finding::error("template.ref-undeclared", path, message)
-                            .remedy(format!("add it under {}", child("$.Parameters", name))),
-                    );
-                }
+            for name in names_in(value) {
+                findings.extend(self.undeclared(usage, path, name));
             }
             if let Value::FindInMap(map, ..) = value
                 && !self.mappings.contains_key(map)
@@ -139,7 +120,14 @@ impl Template {
                 functions.push((path.to_owned(), function));
             }
         });
-        if kind == TemplateKind::Jitp {
+        for (path, value) in self.places() {
+            if let Some(Err(error)) = self.constant(value)
+                && !matches!(error, RenderError::Undeclared { .. })
+            {
+                findings.push(Finding::error("template.function", path, error.to_string()));
+            }
+        }
+        if usage != Usage::FleetProvisioning {
             findings.extend(functions.iter().map(|(path, function)| {
                 let message = format!("{function} is documented for fleet provisioning only");
                 Finding::warning("template.function", path, message)
@@ -148,9 +136,61 @@ impl Template {
         }
     }
 
-    fn each_value<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a Value)) {
+    /// What a value yields that depends on nothing; `None` when it depends on a parameter.
+    pub(super) fn constant(&self, value: &Value) -> Option<Result<Vec<String>, RenderError>> {
+        let mut depends = false;
+        value.walk(&mut |value| depends |= !names_in(value).is_empty());
+        let values = BTreeMap::new();
+        let evaluator = Evaluator {
+            template: self,
+            values: &values,
+            usage: Usage::FleetProvisioning,
+        };
+        (!depends).then(|| evaluator.texts(value, "it"))
+    }
+
+    /// AWS IoT fills in the certificate's id in fleet provisioning, declared or not.
+    fn undeclared(&self, usage: Usage, path: &str, name: &str) -> Option<Finding> {
+        let injected = usage == Usage::FleetProvisioning
+            && name.strip_prefix(CERTIFICATE_PREFIX) == Some("Id");
+        if injected || self.parameters.contains_key(name) {
+            return None;
+        }
+        let message = format!("the parameter `{name}` is not declared");
+        let finding = match usage {
+            Usage::Jitp => Finding::error("template.ref-undeclared", path, message),
+            _ => Finding::warning("template.ref-undeclared", path, message),
+        };
+        Some(finding.remedy(format!("add it under {}", child("$.Parameters", name))))
+    }
+
+    fn lint_unused(&self, usage: Usage, findings: &mut Vec<Finding>) {
+        let mut used = BTreeSet::new();
+        self.each_value(&mut |_, value| used.extend(names_in(value)));
+        for name in self.parameters.keys() {
+            if used.contains(&name[..]) {
+                continue;
+            }
+            let message = match usage {
+                Usage::Jitp => format!(
+                    "`{name}` is used nowhere, and provisioning fails for a certificate without it"
+                ),
+                _ => format!("`{name}` is used nowhere"),
+            };
+            findings.push(
+                Finding::warning(
+                    "template.parameter-unused",
+                    &child("$.Parameters", name),
+                    message,
+                )
+                .remedy("remove it, or use it"),
+            );
+        }
+    }
+
+    /// Every value with its path, but for those inside policy documents.
+    fn places(&self) -> Vec<(&str, &Value)> {
         let mut places: Vec<&Located> = Vec::new();
-        let mut trees: Vec<(&str, &Tree)> = Vec::new();
         for resource in &self.resources {
             match &resource.body {
                 Body::Thing(thing) => {
@@ -170,23 +210,26 @@ impl Template {
                     ];
                     places.extend(all.into_iter().flatten());
                 }
-                Body::Policy(policy) => {
-                    places.extend(&policy.name);
-                    trees.extend(
-                        policy
-                            .document
-                            .as_ref()
-                            .map(|(path, tree)| (&path[..], tree)),
-                    );
-                }
+                Body::Policy(policy) => places.extend(&policy.name),
             }
         }
         places.extend(self.device_configuration.iter().map(|(_, place)| place));
-        for place in places {
-            place.value.walk(&mut |value| visit(&place.path, value));
+        places
+            .into_iter()
+            .map(|place| (&place.path[..], &place.value))
+            .collect()
+    }
+
+    pub(super) fn each_value<'a>(&'a self, visit: &mut dyn FnMut(&'a str, &'a Value)) {
+        for (path, value) in self.places() {
+            value.walk(&mut |value| visit(path, value));
         }
-        for (path, tree) in trees {
-            tree.walk(&mut |value| visit(path, value));
+        for resource in &self.resources {
+            if let Body::Policy(policy) = &resource.body
+                && let Some((path, tree)) = &policy.document
+            {
+                tree.walk(&mut |value| visit(path, value));
+            }
         }
     }
 }
@@ -200,158 +243,8 @@ fn jitp_names() -> Vec<String> {
         .collect()
 }
 
-/// Checks a name that stands there as plain text.
-fn lint_name<T: std::str::FromStr<Err = IdError>>(
-    place: Option<&Located>,
-    findings: &mut Vec<Finding>,
-) {
-    if let Some(place) = place
-        && let Value::Text(text) = &place.value
-        && let Err(error) = text.parse::<T>()
-    {
-        findings.push(Finding::error(
-            "template.name",
-            &place.path,
-            error.to_string(),
-        ));
-    }
-}
-
-fn lint_thing(thing: &ThingBody, path: &str, findings: &mut Vec<Finding>) {
-    if thing.name.is_none() {
-        let path = format!("{path}.Properties.ThingName");
-        findings.push(Finding::error("template.property", &path, "is missing"));
-    }
-    lint_name::<ThingName>(thing.name.as_ref(), findings);
-    lint_name::<ThingName>(thing.type_name.as_ref(), findings);
-    lint_name::<ThingName>(thing.billing_group.as_ref(), findings);
-    for group in &thing.groups {
-        lint_name::<ThingName>(Some(group), findings);
-    }
-    for (name, place) in &thing.attributes {
-        let value = match &place.value {
-            Value::Text(text) => text,
-            _ => "",
-        };
-        if let Some(rule) = attribute_problem(name, value) {
-            let message = format!("`{name}` = `{value}`: {rule}");
-            findings.push(Finding::error(
-                "template.attribute-value",
-                &place.path,
-                message,
-            ));
-        }
-    }
-    lint_attribute_count(thing, path, findings);
-}
-
-fn lint_attribute_count(thing: &ThingBody, path: &str, findings: &mut Vec<Finding>) {
-    let count = thing.attributes.len();
-    let path = format!("{path}.Properties.AttributePayload");
-    if count > ATTRIBUTES_WITH_TYPE {
-        let message = format!("{count} attributes; a thing takes at most 50");
-        findings.push(Finding::error("template.attribute-count", &path, message));
-    } else if count > ATTRIBUTES_WITHOUT_TYPE && thing.type_name.is_none() {
-        let message = format!("{count} attributes; a thing without a type takes at most 3");
-        findings.push(
-            Finding::warning("template.attribute-count", &path, message)
-                .remedy("give the thing a ThingTypeName, or leave attributes out"),
-        );
-    }
-}
-
-fn lint_certificate(
-    certificate: &CertificateBody,
-    kind: TemplateKind,
-    path: &str,
-    findings: &mut Vec<Finding>,
-) {
-    lint_certificate_id(certificate, kind, path, findings);
-    for place in [&certificate.csr, &certificate.pem, &certificate.ca_pem]
-        .into_iter()
-        .flatten()
-    {
-        let message = format!("a {kind} template takes CertificateId only");
-        findings.push(Finding::error(
-            "template.certificate-source",
-            &place.path,
-            message,
-        ));
-    }
-    if let Some(place) = &certificate.status
-        && let Value::Text(text) = &place.value
-        && planned_status(text).is_none()
-    {
-        let message = format!("`{text}` is neither ACTIVE nor INACTIVE");
-        findings.push(Finding::error("template.status", &place.path, message));
-    }
-    if let Some(place) = &certificate.principal_type
-        && let Value::Text(text) = &place.value
-        && !["EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"].contains(&&text[..])
-    {
-        let message = format!("`{text}` is neither EXCLUSIVE_THING nor NON_EXCLUSIVE_THING");
-        findings.push(Finding::error("template.property", &place.path, message));
-    }
-}
-
-fn lint_certificate_id(
-    certificate: &CertificateBody,
-    kind: TemplateKind,
-    path: &str,
-    findings: &mut Vec<Finding>,
-) {
-    let properties = format!("{path}.Properties");
-    let wanted = Value::Ref(format!("{CERTIFICATE_PREFIX}Id"));
-    let id_path = format!("{properties}.CertificateId");
-    match &certificate.id {
-        None => findings.push(
-            Finding::error("template.certificate-id", &id_path, "is missing")
-                .remedy("write {\"Ref\":\"AWS::IoT::Certificate::Id\"}"),
-        ),
-        Some(place) if kind == TemplateKind::Jitp && place.value != wanted => {
-            findings.push(
-                Finding::error(
-                    "template.certificate-id",
-                    &place.path,
-                    "is not the connecting certificate",
-                )
-                .remedy("write {\"Ref\":\"AWS::IoT::Certificate::Id\"}"),
-            );
-        }
-        Some(_) => {}
-    }
-}
-
-fn lint_policy(policy: &PolicyBody, path: &str, findings: &mut Vec<Finding>) {
-    let path = format!("{path}.Properties");
-    match (&policy.name, &policy.document) {
-        (Some(_), Some(_)) => findings.push(Finding::error(
-            "template.policy-both",
-            &path,
-            "has both PolicyName and PolicyDocument; exactly one is allowed",
-        )),
-        (None, None) => findings.push(Finding::error(
-            "template.policy-none",
-            &path,
-            "has neither PolicyName nor PolicyDocument; exactly one is needed",
-        )),
-        _ => {}
-    }
-    lint_name::<PolicyName>(policy.name.as_ref(), findings);
-    let Some((path, tree)) = &policy.document else {
-        return;
-    };
-    let text = match tree {
-        Tree::Value(Value::Text(text)) => Some(text.clone()),
-        tree => literal(tree).map(|json| json.to_string()),
-    };
-    if let Some(problem) = text.and_then(|text| policy_problem(&text)) {
-        findings.push(Finding::error("template.policy-document", path, problem));
-    }
-}
-
 /// The JSON of a tree without functions in it.
-fn literal(tree: &Tree) -> Option<serde_json::Value> {
+pub(super) fn literal(tree: &Tree) -> Option<serde_json::Value> {
     match tree {
         Tree::Value(Value::Text(text)) => Some(text.clone().into()),
         Tree::Value(_) => None,

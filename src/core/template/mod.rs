@@ -3,25 +3,46 @@
 //! The grammar is that of the AWS IoT developer guide ("Provisioning templates"). Templates are
 //! small (10 240 characters), so everything is kept in memory and every place has a JSON path.
 
+mod access;
 mod eval;
+mod existing;
+mod existing_file;
+mod foresee;
 mod lint;
+mod lint_device;
+mod lint_resources;
 mod parse;
 mod policy_text;
+mod reason;
 mod render;
+mod settings;
 mod shipped;
+mod usage;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+pub use access::{Access, Gate};
+pub use existing::{
+    Conflict, Effect, ExistingThing, Outcome, StatusChange, ThingChange, merge_attributes,
+    status_change, thing_change,
+};
+pub use existing_file::ExistingThings;
+pub use foresee::{Asked, Foreseen, Step};
+pub use lint_device::{Prerequisite, PrerequisiteKind};
 pub use parse::{Problem, TemplateError};
 pub use policy_text::{auto_policy_name, policy_problem};
+pub use reason::Reason;
 pub use render::{
-    CertificatePlan, Override, Overrides, Plan, PolicyPlan, RenderError, ThingPlan,
-    attribute_problem,
+    CertificatePlan, CertificateSource, GROUPS_PER_THING, Override, Overrides,
+    POLICIES_PER_CERTIFICATE, Plan, PolicyPlan, RenderError, ThingPlan, attribute_problem,
+    attributes_allowed,
 };
 
-pub use shipped::{DEFAULT_POLICY_NAME, DEVICE_POLICY, Shipped, fill_place, shipped};
+pub use shipped::{DEVICE_POLICY, Shipped, ShippedPolicy, fill_place, shipped};
+pub use usage::Usage;
 
 use crate::core::finding::Finding;
 use crate::core::ids::{CertificateId, IdError};
@@ -29,6 +50,16 @@ use crate::core::subject::{ATTRIBUTES, Subject};
 
 /// The most characters of a template's body (`templateBody` in the API model).
 pub const MAX_CHARACTERS: usize = 10_240;
+
+/// The most characters of a parameter's name (`parameterKey` of the API model).
+pub const MAX_PARAMETER_NAME: usize = 2048;
+
+/// The most characters of a parameter's value (`parameterValue` of the API model).
+pub const MAX_PARAMETER_VALUE: usize = 4096;
+
+fn too_long(value: &str) -> bool {
+    value.len() > MAX_PARAMETER_VALUE && value.chars().count() > MAX_PARAMETER_VALUE
+}
 
 /// What starts the name of every parameter that AWS IoT fills in from a certificate.
 pub const CERTIFICATE_PREFIX: &str = "AWS::IoT::Certificate::";
@@ -93,6 +124,17 @@ impl Template {
         &self.parameters
     }
 
+    /// What a parameter resolves to: the caller's value, else its default.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        name: &str,
+        values: &'a BTreeMap<String, String>,
+    ) -> Option<&'a str> {
+        let default = || self.parameters.get(name)?.as_ref();
+        let value = values.get(name).or_else(default);
+        value.map(|value| &value[..])
+    }
+
     /// The declared parameters that `values` leaves without a value and that have no default.
     pub fn missing_parameters(&self, values: &BTreeMap<String, String>) -> Vec<&str> {
         self.parameters
@@ -120,6 +162,8 @@ pub fn jitp_parameters(subject: &Subject, id: &CertificateId) -> BTreeMap<String
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Value {
     Text(String),
+    /// In a list only; choosing it fails.
+    Null,
     List(Vec<Value>),
     Ref(String),
     Join(String, Vec<Value>),
@@ -133,7 +177,7 @@ impl Value {
     /// `Fn::Join` and so on; `None` for text, a list and `Ref`.
     fn function(&self) -> Option<&'static str> {
         match self {
-            Self::Text(_) | Self::List(_) | Self::Ref(_) => None,
+            Self::Text(_) | Self::Null | Self::List(_) | Self::Ref(_) => None,
             Self::Join(..) => Some("Fn::Join"),
             Self::Select(..) => Some("Fn::Select"),
             Self::FindInMap(..) => Some("Fn::FindInMap"),
@@ -146,7 +190,7 @@ impl Value {
     fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Value)) {
         visit(self);
         match self {
-            Self::Text(_) | Self::Ref(_) => {}
+            Self::Text(_) | Self::Null | Self::Ref(_) => {}
             Self::List(all) | Self::Join(_, all) => all.iter().for_each(|v| v.walk(visit)),
             Self::Select(a, b) | Self::FindInMap(_, a, b) => {
                 a.walk(visit);
@@ -167,6 +211,8 @@ struct Located {
 
 #[derive(Clone, Debug)]
 struct Resource {
+    /// Its logical name.
+    name: String,
     path: String,
     body: Body,
 }

@@ -2,15 +2,17 @@
 //! understood but will be refused becomes a finding of the lint.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Body, CertificateBody, Located, MAX_CHARACTERS, Override, Overrides, PolicyBody, Resource,
-    Template, ThingBody, Tree, Value,
+    Body, CertificateBody, Located, MAX_CHARACTERS, MAX_PARAMETER_NAME, Override, Overrides,
+    PolicyBody, Resource, Template, ThingBody, too_long,
 };
 use crate::core::finding::Finding;
-use crate::core::json::{self, JsonError, child, item, kind_of};
+use crate::core::json::{self, JsonError, Places, child, item, kind_of};
+use crate::core::near::meant;
 use crate::explain::{Explain, Kind};
 
 /// The deepest nesting we read. AWS's own examples need 9.
@@ -21,8 +23,21 @@ const MAX_DEPTH: usize = 32;
 pub struct Problem {
     /// JSON path.
     pub path: String,
+    /// Its line, from 1.
+    pub line: usize,
+    /// Its column, in characters from 1.
+    pub column: usize,
     /// What is wrong there.
     pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            path, line, column, ..
+        } = self;
+        write!(f, "line {line}, column {column}: {path}: {}", self.message)
+    }
 }
 
 /// Text that is not a provisioning template.
@@ -44,9 +59,17 @@ impl TemplateError {
     pub fn problems(&self) -> Vec<Problem> {
         match self {
             Self::Grammar(problems) => problems.clone(),
-            other => vec![Problem {
+            Self::Json(error) => vec![Problem {
                 path: "$".to_owned(),
-                message: other.to_string(),
+                line: error.line,
+                column: error.column,
+                message: self.to_string(),
+            }],
+            Self::Size(_) => vec![Problem {
+                path: "$".to_owned(),
+                line: 1,
+                column: 1,
+                message: self.to_string(),
             }],
         }
     }
@@ -55,7 +78,7 @@ impl TemplateError {
 fn summary(problems: &[Problem]) -> String {
     problems
         .iter()
-        .map(|problem| format!("{}: {}", problem.path, problem.message))
+        .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join("; ")
 }
@@ -91,26 +114,43 @@ impl Template {
         let template = reader.template(&json);
         match template {
             Some(template) if reader.problems.is_empty() => Ok(template),
-            _ => Err(TemplateError::Grammar(reader.problems)),
+            _ => Err(TemplateError::Grammar(placed(reader.problems, text))),
         }
     }
 }
 
+/// Problems as the reader meets them, with their lines and columns.
+fn placed(problems: Vec<(String, String)>, text: &str) -> Vec<Problem> {
+    let places = Places::of(text);
+    let place = |(path, message): (String, String)| {
+        let (line, column) = places.find(&path);
+        Problem {
+            path,
+            line,
+            column,
+            message,
+        }
+    };
+    problems.into_iter().map(place).collect()
+}
+
 #[derive(Default)]
-struct Reader {
-    problems: Vec<Problem>,
-    notes: Vec<Finding>,
+pub(super) struct Reader {
+    /// Path and message.
+    problems: Vec<(String, String)>,
+    pub(super) notes: Vec<Finding>,
 }
 
 impl Reader {
-    fn problem(&mut self, path: &str, message: impl Into<String>) {
-        self.problems.push(Problem {
-            path: path.to_owned(),
-            message: message.into(),
-        });
+    pub(super) fn problem(&mut self, path: &str, message: impl Into<String>) {
+        self.problems.push((path.to_owned(), message.into()));
     }
 
-    fn object<'a>(&mut self, json: &'a Json, path: &str) -> Option<&'a Map<String, Json>> {
+    pub(super) fn object<'a>(
+        &mut self,
+        json: &'a Json,
+        path: &str,
+    ) -> Option<&'a Map<String, Json>> {
         let map = json.as_object();
         if map.is_none() {
             self.problem(path, format!("expected an object, found {}", kind_of(json)));
@@ -118,7 +158,7 @@ impl Reader {
         map
     }
 
-    fn text(&mut self, json: &Json, path: &str) -> Option<String> {
+    pub(super) fn text(&mut self, json: &Json, path: &str) -> Option<String> {
         let text = json.as_str();
         if text.is_none() {
             self.problem(path, format!("expected a string, found {}", kind_of(json)));
@@ -135,10 +175,14 @@ impl Reader {
                 &child("$", key),
                 format!("`{key}` is not part of a provisioning template"),
             );
-            self.notes.push(finding.remedy(
-                "remove it; only Parameters, Resources, and in fleet provisioning Mappings and \
-                 DeviceConfiguration are known",
-            ));
+            self.notes.push(
+                finding.remedy(match meant(key, &known) {
+                    Some(word) => format!("write `{word}`, if that was meant"),
+                    None => "remove it; only Parameters, Resources, and in fleet provisioning \
+                         Mappings and DeviceConfiguration are known"
+                        .to_owned(),
+                }),
+            );
         }
         let parameters = self.parameters(map.get("Parameters"));
         let mappings = self.mappings(map.get("Mappings"));
@@ -166,10 +210,17 @@ impl Reader {
             let Some(body) = self.object(json, &path) else {
                 continue;
             };
+            if name.chars().count() > MAX_PARAMETER_NAME {
+                self.problem(&path, "the name has more than 2048 characters");
+            }
             self.parameter_members(body, &path);
             let default = body
                 .get("Default")
                 .and_then(|json| self.text(json, &child(&path, "Default")));
+            if default.as_ref().is_some_and(|text| too_long(text)) {
+                let message = "the value has more than 4096 characters";
+                self.problem(&child(&path, "Default"), message);
+            }
             parameters.insert(name.clone(), default);
         }
         parameters
@@ -221,11 +272,12 @@ impl Reader {
         let map = self.object(json, "$.Resources");
         map.into_iter()
             .flatten()
-            .filter_map(|(name, json)| self.resource(json, &child("$.Resources", name)))
+            .filter_map(|(name, json)| self.resource(name, json))
             .collect()
     }
 
-    fn resource(&mut self, json: &Json, path: &str) -> Option<Resource> {
+    fn resource(&mut self, name: &str, json: &Json) -> Option<Resource> {
+        let path = &child("$.Resources", name)[..];
         let map = self.object(json, path)?;
         let known = ["Type", "Properties", "OverrideSettings"];
         self.unknown(map, &known, path);
@@ -243,46 +295,65 @@ impl Reader {
         };
         let overrides = map.get("OverrideSettings");
         let override_path = child(path, "OverrideSettings");
-        let body = match &kind[..] {
-            "AWS::IoT::Thing" => {
-                let mut thing = self.thing(properties, &properties_path);
-                thing.overrides = self.thing_overrides(overrides, &override_path);
-                Body::Thing(Box::new(thing))
-            }
-            "AWS::IoT::Certificate" => {
-                let mut certificate = self.certificate(properties, &properties_path);
-                certificate.status_override = self.status_override(overrides, &override_path);
-                Body::Certificate(Box::new(certificate))
-            }
-            "AWS::IoT::Policy" => {
-                self.no_overrides(overrides, &override_path);
-                Body::Policy(self.policy(properties, &properties_path))
-            }
-            other => {
-                let known = "AWS::IoT::Thing, AWS::IoT::Certificate or AWS::IoT::Policy";
-                self.problem(&type_path, format!("`{other}` is not {known}"));
-                return None;
-            }
-        };
+        let overrides = (overrides, &override_path[..]);
+        let body = self.body(&kind, (properties, &properties_path), overrides);
+        if body.is_none() {
+            self.no_type(&kind, &type_path);
+        }
+        let body = body?;
         Some(Resource {
+            name: name.to_owned(),
             path: path.to_owned(),
             body,
         })
     }
 
-    fn no_overrides(&mut self, json: Option<&Json>, path: &str) {
-        if json.is_some() {
-            let message = "a policy has no override settings";
-            self.notes
-                .push(Finding::error("template.override", path, message));
+    /// By the resource's type; `None` when it is none.
+    fn body(
+        &mut self,
+        kind: &str,
+        (properties, path): (&Map<String, Json>, &str),
+        (overrides, override_path): (Option<&Json>, &str),
+    ) -> Option<Body> {
+        match kind {
+            "AWS::IoT::Thing" => {
+                let mut thing = self.thing(properties, path);
+                thing.overrides = self.thing_overrides(overrides, override_path);
+                Some(Body::Thing(Box::new(thing)))
+            }
+            "AWS::IoT::Certificate" => {
+                let mut certificate = self.certificate(properties, path);
+                certificate.status_override = self.status_override(overrides, override_path);
+                Some(Body::Certificate(Box::new(certificate)))
+            }
+            "AWS::IoT::Policy" => {
+                self.no_overrides(overrides, override_path);
+                Some(Body::Policy(self.policy(properties, path)))
+            }
+            _ => None,
         }
+    }
+
+    fn no_type(&mut self, kind: &str, path: &str) {
+        let known = [
+            "AWS::IoT::Thing",
+            "AWS::IoT::Certificate",
+            "AWS::IoT::Policy",
+        ];
+        let meant = meant(kind, &known)
+            .map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+        let known = known.join(", ");
+        self.problem(path, format!("`{kind}` is not one of {known}{meant}"));
     }
 
     fn unknown(&mut self, map: &Map<String, Json>, known: &[&str], path: &str) {
         for key in map.keys().filter(|key| !known.contains(&&key[..])) {
             let message = format!("`{key}` is not known here; known are {}", known.join(", "));
             let finding = Finding::error("template.property", &child(path, key), message);
-            self.notes.push(finding);
+            self.notes.push(match meant(key, known) {
+                Some(word) => finding.remedy(format!("write `{word}`, if that was meant")),
+                None => finding,
+            });
         }
     }
 
@@ -321,12 +392,19 @@ impl Reader {
                     Some(Located { path, value })
                 })
                 .collect(),
+            // A function that yields a list.
+            Some(Json::Object(_)) => json
+                .and_then(|json| self.value(json, path))
+                .map(|value| Located {
+                    path: path.to_owned(),
+                    value,
+                })
+                .into_iter()
+                .collect(),
             Some(other) => {
                 let found = kind_of(other);
-                self.problem(
-                    path,
-                    format!("expected a list of group names, found {found}"),
-                );
+                let message = format!("expected a list of group names, found {found}");
+                self.problem(path, message);
                 Vec::new()
             }
         }
@@ -364,216 +442,4 @@ impl Reader {
             document: document.map(|tree| (document_path, tree)),
         }
     }
-
-    fn tree(&mut self, json: &Json, path: &str) -> Option<Tree> {
-        match json {
-            Json::String(_) => self.value(json, path).map(Tree::Value),
-            Json::Object(map) if is_function(map) => self.value(json, path).map(Tree::Value),
-            Json::Object(map) => map
-                .iter()
-                .map(|(key, json)| Some((key.clone(), self.tree(json, &child(path, key))?)))
-                .collect::<Option<Vec<_>>>()
-                .map(Tree::Object),
-            Json::Array(all) => all
-                .iter()
-                .enumerate()
-                .map(|(n, json)| self.tree(json, &item(path, n)))
-                .collect::<Option<Vec<_>>>()
-                .map(Tree::List),
-            other => Some(Tree::Literal(other.clone())),
-        }
-    }
-
-    fn thing_overrides(&mut self, json: Option<&Json>, path: &str) -> Overrides {
-        let mut overrides = Overrides::default();
-        for (key, json) in json
-            .and_then(|json| self.object(json, path))
-            .into_iter()
-            .flatten()
-        {
-            let path = child(path, key);
-            let (slot, merge) = match &key[..] {
-                "AttributePayload" | "ATTRIBUTE_PAYLOAD" => (&mut overrides.attributes, true),
-                "ThingGroups" | "THING_GROUPS" => (&mut overrides.groups, true),
-                "ThingTypeName" | "THING_TYPE_NAME" => (&mut overrides.type_name, false),
-                _ => {
-                    let message =
-                        "not a setting; known are AttributePayload, ThingTypeName, ThingGroups";
-                    let finding = Finding::error("template.override", &path, message);
-                    self.notes.push(finding);
-                    continue;
-                }
-            };
-            if let Some(value) = self.override_value(json, &path, merge) {
-                *slot = value;
-            }
-            self.snake(key, &path);
-        }
-        overrides
-    }
-
-    fn status_override(&mut self, json: Option<&Json>, path: &str) -> Override {
-        let mut status = Override::default();
-        for (key, json) in json
-            .and_then(|json| self.object(json, path))
-            .into_iter()
-            .flatten()
-        {
-            let path = child(path, key);
-            if !["Status", "STATUS"].contains(&&key[..]) {
-                let message = "not a setting; a certificate has only Status";
-                let finding = Finding::error("template.override", &path, message);
-                self.notes.push(finding);
-                continue;
-            }
-            status = self.override_value(json, &path, false).unwrap_or_default();
-            self.snake(key, &path);
-        }
-        status
-    }
-
-    fn override_value(&mut self, json: &Json, path: &str, merge: bool) -> Option<Override> {
-        let text = self.text(json, path)?;
-        match &text[..] {
-            "DO_NOTHING" => Some(Override::DoNothing),
-            "REPLACE" => Some(Override::Replace),
-            "FAIL" => Some(Override::Fail),
-            "MERGE" if merge => Some(Override::Merge),
-            other => {
-                let allowed = if merge { ", FAIL or MERGE" } else { " or FAIL" };
-                let message = format!("`{other}` is not DO_NOTHING, REPLACE{allowed}");
-                self.notes
-                    .push(Finding::error("template.override", path, message));
-                None
-            }
-        }
-    }
-
-    fn snake(&mut self, key: &str, path: &str) {
-        if key.bytes().all(|b| b.is_ascii_uppercase() || b == b'_') {
-            let message = format!("`{key}` is spelt as in the guide's prose, not its examples");
-            self.notes.push(
-                Finding::warning("template.override-key", path, message)
-                    .remedy("write AttributePayload, ThingTypeName, ThingGroups or Status"),
-            );
-        }
-    }
-
-    /// A flat object of name → value.
-    fn flat(&mut self, json: Option<&Json>, path: &str) -> Vec<(String, Located)> {
-        let map = json.and_then(|json| self.object(json, path));
-        let mut all = Vec::new();
-        for (name, json) in map.into_iter().flatten() {
-            let path = child(path, name);
-            if let Some(value) = self.value(json, &path) {
-                all.push((name.clone(), Located { path, value }));
-            }
-        }
-        all
-    }
-
-    fn located(&mut self, map: &Map<String, Json>, key: &str, path: &str) -> Option<Located> {
-        let path = child(path, key);
-        let value = self.value(map.get(key)?, &path)?;
-        Some(Located { path, value })
-    }
-
-    fn value(&mut self, json: &Json, path: &str) -> Option<Value> {
-        let map = match json {
-            Json::String(text) => return Some(Value::Text(text.clone())),
-            Json::Object(map) if map.len() == 1 => map,
-            other => {
-                let found = match other {
-                    Json::Object(_) => "an object that is neither",
-                    other => kind_of(other),
-                };
-                self.problem(
-                    path,
-                    format!("expected a string, a Ref or a function, found {found}"),
-                );
-                return None;
-            }
-        };
-        let (name, argument) = map.iter().next()?;
-        self.function(name, argument, &child(path, name))
-    }
-
-    fn function(&mut self, name: &str, argument: &Json, path: &str) -> Option<Value> {
-        match (name, argument) {
-            ("Ref", json) => self.text(json, path).map(Value::Ref),
-            ("Fn::Join", Json::Array(all)) if all.len() == 2 => {
-                let delimiter = self.text(&all[0], &item(path, 0))?;
-                match self.value_or_list(&all[1], &item(path, 1))? {
-                    Value::List(values) => Some(Value::Join(delimiter, values)),
-                    // A function that yields a list, such as Fn::Split.
-                    other => Some(Value::Join(delimiter, vec![other])),
-                }
-            }
-            ("Fn::Select", Json::Array(all)) if all.len() == 2 => {
-                let index = match &all[0] {
-                    Json::Number(number) => Value::Text(number.to_string()),
-                    other => self.value(other, &item(path, 0))?,
-                };
-                let list = self.value_or_list(&all[1], &item(path, 1))?;
-                Some(Value::Select(Box::new(index), Box::new(list)))
-            }
-            ("Fn::FindInMap", Json::Array(all)) if all.len() == 3 => {
-                let map = self.text(&all[0], &item(path, 0))?;
-                let first = self.value(&all[1], &item(path, 1))?;
-                let second = self.value(&all[2], &item(path, 2))?;
-                Some(Value::FindInMap(map, Box::new(first), Box::new(second)))
-            }
-            ("Fn::Split", Json::Array(all)) if all.len() == 2 => {
-                let delimiter = self.text(&all[0], &item(path, 0))?;
-                let source = self.value(&all[1], &item(path, 1))?;
-                Some(Value::Split(delimiter, Box::new(source)))
-            }
-            ("Fn::Sub", Json::String(text)) => Some(Value::Sub(text.clone(), BTreeMap::new())),
-            ("Fn::Sub", Json::Array(all)) if all.len() == 2 => {
-                let text = self.text(&all[0], &item(path, 0))?;
-                let own = self.flat(Some(&all[1]), &item(path, 1));
-                let own = own.into_iter().map(|(k, v)| (k, v.value)).collect();
-                Some(Value::Sub(text, own))
-            }
-            _ => {
-                self.problem(path, wrong_function(name));
-                None
-            }
-        }
-    }
-
-    fn value_or_list(&mut self, json: &Json, path: &str) -> Option<Value> {
-        let Json::Array(all) = json else {
-            return self.value(json, path);
-        };
-        all.iter()
-            .enumerate()
-            .map(|(n, json)| self.value(json, &item(path, n)))
-            .collect::<Option<Vec<_>>>()
-            .map(Value::List)
-    }
-}
-
-fn is_function(map: &Map<String, Json>) -> bool {
-    map.len() == 1
-        && map
-            .keys()
-            .all(|key| key == "Ref" || key.starts_with("Fn::"))
-}
-
-fn wrong_function(name: &str) -> String {
-    let shape = match name {
-        "Fn::Join" => "[delimiter, [values]]",
-        "Fn::Select" => "[index, [values]]",
-        "Fn::FindInMap" => "[map, key, key]",
-        "Fn::Split" => "[delimiter, value]",
-        "Fn::Sub" => "a string, or [string, {name: value}]",
-        other => {
-            return format!(
-                "`{other}` is not a function; known are Ref, Fn::Join, Fn::Select, \
-                 Fn::FindInMap, Fn::Split and Fn::Sub"
-            );
-        }
-    };
-    format!("{name} takes {shape}")
 }

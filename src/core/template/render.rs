@@ -3,11 +3,19 @@
 use std::collections::BTreeMap;
 
 use super::eval::Evaluator;
-use super::{Body, CertificateBody, Located, PolicyBody, Template, ThingBody, Tree};
+use super::{Body, CertificateBody, Located, PolicyBody, Template, ThingBody, Tree, Usage};
 use super::{auto_policy_name, policy_problem};
 use crate::core::ids::{IdError, PolicyName, ThingName};
 use crate::core::status::CertificateStatus;
 use crate::explain::{Explain, Kind};
+
+/// The most attributes of a thing without a type, and with one (AWS IoT quotas).
+const ATTRIBUTES_WITHOUT_TYPE: usize = 3;
+const ATTRIBUTES_WITH_TYPE: usize = 50;
+/// The most static groups of one thing (AWS IoT quota).
+pub const GROUPS_PER_THING: usize = 10;
+/// The most policies on one certificate (AWS IoT quota).
+pub const POLICIES_PER_CERTIFICATE: usize = 10;
 
 /// What a template makes for one device.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
@@ -18,6 +26,9 @@ pub struct Plan {
     pub certificate: CertificatePlan,
     /// The policies to attach, in the template's order.
     pub policies: Vec<PolicyPlan>,
+    /// What the device is told (`DeviceConfiguration`), in fleet provisioning.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub device_configuration: BTreeMap<String, String>,
 }
 
 /// The thing to make.
@@ -37,15 +48,48 @@ pub struct ThingPlan {
     pub overrides: Overrides,
 }
 
+/// Which certificate it is.
+#[derive(Clone, Debug, Default, Eq, PartialEq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateSource {
+    /// The template has none.
+    #[default]
+    None,
+    /// One that is registered, by its id: the one that connects, or that was just made.
+    Id(String),
+    /// One that AWS IoT makes for this request (PEM).
+    Request(String),
+    /// One that is registered now (PEM), signed by a registered CA.
+    Pem {
+        /// The certificate.
+        certificate: String,
+        /// Its CA.
+        ca: Option<String>,
+    },
+}
+
 /// What becomes of the certificate.
 #[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
 pub struct CertificatePlan {
+    /// Which one it is.
+    pub source: CertificateSource,
     /// The status to set last: ACTIVE or INACTIVE.
     pub status: CertificateStatus,
     /// What to do when the certificate has another status already.
     pub status_override: Override,
     /// Whether the thing may have no other principal (`ThingPrincipalType: EXCLUSIVE_THING`).
     pub exclusive: bool,
+}
+
+impl Default for CertificatePlan {
+    fn default() -> Self {
+        Self {
+            source: CertificateSource::None,
+            status: CertificateStatus::Active,
+            status_override: Override::default(),
+            exclusive: false,
+        }
+    }
 }
 
 /// A policy to attach.
@@ -58,7 +102,8 @@ pub enum PolicyPlan {
     Document {
         /// Its name: a hash of the document, see [`auto_policy_name`].
         name: PolicyName,
-        /// The document.
+        /// The document; empty where it is left out.
+        #[serde(skip_serializing_if = "String::is_empty")]
         document: String,
     },
 }
@@ -112,6 +157,14 @@ pub enum RenderError {
         /// The rule, in words.
         rule: &'static str,
     },
+    /// More attributes than a thing may have.
+    #[error("{count} attributes; a thing {} a type takes at most {most}", if *most > ATTRIBUTES_WITHOUT_TYPE { "with" } else { "without" })]
+    AttributeCount {
+        /// How many.
+        count: usize,
+        /// How many it may have.
+        most: usize,
+    },
     /// A function that cannot be evaluated, or yields the wrong kind of value.
     #[error("{path}: {problem}")]
     Function {
@@ -134,6 +187,12 @@ pub enum RenderError {
         /// The parameter.
         name: String,
     },
+    /// A parameter's value that the API does not take.
+    #[error("the value of parameter `{name}` has more than 4096 characters")]
+    ParameterLong {
+        /// The parameter.
+        name: String,
+    },
     /// A policy document that AWS IoT refuses.
     #[error("{path}: {problem}")]
     Policy {
@@ -141,6 +200,22 @@ pub enum RenderError {
         path: String,
         /// What is wrong.
         problem: String,
+    },
+    /// A property that is missing, or has a value that is not one of its own.
+    #[error("{path}: {problem}")]
+    Property {
+        /// JSON path.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A status that a template cannot set.
+    #[error("{path}: the status `{value}` is neither ACTIVE nor INACTIVE")]
+    Status {
+        /// JSON path.
+        path: String,
+        /// The value, shortened to 80 characters.
+        value: String,
     },
     /// `Ref` to a parameter that is not declared.
     #[error("{path}: the parameter `{name}` is not declared")]
@@ -171,33 +246,69 @@ impl Explain for RenderError {
     fn code(&self) -> &'static str {
         match self {
             Self::Attribute { .. } => "template.attribute-value",
+            Self::AttributeCount { .. } => "template.attribute-count",
             Self::Function { .. } => "template.function",
             Self::Name { .. } => "template.name",
             Self::NoValue { .. } => "template.no-value",
+            Self::ParameterLong { .. } => "template.parameter-size",
             Self::Policy { .. } => "template.policy-document",
+            Self::Property { .. } => "template.property",
+            Self::Status { .. } => "template.status",
             Self::Undeclared { .. } => "template.ref-undeclared",
         }
     }
     fn hint(&self) -> Option<String> {
-        let Self::NoValue { name } = self else {
-            return None;
-        };
-        let part = name.strip_prefix(super::CERTIFICATE_PREFIX)?;
-        Some(format!(
-            "give the certificate's subject a {part}, or remove the parameter from the template"
-        ))
+        match self {
+            Self::NoValue { name } => match name.strip_prefix(super::CERTIFICATE_PREFIX) {
+                Some(part) => Some(format!(
+                    "give the certificate's subject a {part}, or remove the parameter from the \
+                     template"
+                )),
+                None => Some(format!(
+                    "give it with --parameter {name}=VALUE, or a Default in the template"
+                )),
+            },
+            Self::AttributeCount { .. } => {
+                Some("give the thing a ThingTypeName, or leave attributes out".into())
+            }
+            _ => None,
+        }
+    }
+}
+
+impl RenderError {
+    /// Where in the template, when it is at one place.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Attribute { path, .. }
+            | Self::Function { path, .. }
+            | Self::Name { path, .. }
+            | Self::Policy { path, .. }
+            | Self::Property { path, .. }
+            | Self::Status { path, .. }
+            | Self::Undeclared { path, .. } => Some(path),
+            Self::AttributeCount { .. } | Self::NoValue { .. } | Self::ParameterLong { .. } => None,
+        }
     }
 }
 
 impl Template {
     /// What the template makes, given the parameters' values. Values of parameters that are not
-    /// declared are ignored.
+    /// declared are ignored. In JITP every declared parameter must have a value; elsewhere every
+    /// one that is used.
     ///
     /// # Errors
-    /// `template.*`: a declared parameter without a value, a function that fails, or a name,
-    /// attribute or policy document that AWS IoT refuses; each names its JSON path.
-    pub fn render(&self, values: &BTreeMap<String, String>) -> Result<Plan, RenderError> {
-        if let Some(name) = self.missing_parameters(values).first() {
+    /// `template.*`: a parameter without a value, a function that fails, or a name, attribute or
+    /// policy document that AWS IoT refuses; each names its JSON path.
+    pub fn render(
+        &self,
+        usage: impl Into<Usage>,
+        values: &BTreeMap<String, String>,
+    ) -> Result<Plan, RenderError> {
+        let usage = usage.into();
+        if usage == Usage::Jitp
+            && let Some(name) = self.missing_parameters(values).first()
+        {
             return Err(RenderError::NoValue {
                 name: (*name).to_owned(),
             });
@@ -205,15 +316,13 @@ impl Template {
         let renderer = Renderer(Evaluator {
             template: self,
             values,
+            usage,
         });
         let mut plan = Plan {
             thing: None,
-            certificate: CertificatePlan {
-                status: CertificateStatus::Active,
-                status_override: Override::default(),
-                exclusive: false,
-            },
+            certificate: CertificatePlan::default(),
             policies: Vec::new(),
+            device_configuration: BTreeMap::new(),
         };
         for resource in &self.resources {
             match &resource.body {
@@ -221,6 +330,10 @@ impl Template {
                 Body::Certificate(body) => plan.certificate = renderer.certificate(body)?,
                 Body::Policy(body) => plan.policies.push(renderer.policy(body, &resource.path)?),
             }
+        }
+        for (key, place) in &self.device_configuration {
+            let value = renderer.text(place)?;
+            plan.device_configuration.insert(key.clone(), value);
         }
         Ok(plan)
     }
@@ -239,11 +352,28 @@ impl Renderer<'_> {
 
     fn thing(&self, body: &ThingBody, path: &str) -> Result<ThingPlan, RenderError> {
         let Some(name) = &body.name else {
-            return Err(RenderError::Function {
+            return Err(RenderError::Property {
                 path: format!("{path}.Properties.ThingName"),
                 problem: "is missing".into(),
             });
         };
+        let name = self.name(name)?;
+        let attributes = self.attributes(body)?;
+        let type_name = body.type_name.as_ref().map(|p| self.name(p)).transpose()?;
+        let filled = attributes.values().filter(|value| !value.is_empty());
+        attributes_allowed(filled.count(), type_name.is_some())?;
+        let billing_group = body.billing_group.as_ref();
+        Ok(ThingPlan {
+            name,
+            type_name,
+            attributes,
+            groups: self.groups(body, path)?,
+            billing_group: billing_group.map(|p| self.name(p)).transpose()?,
+            overrides: body.overrides,
+        })
+    }
+
+    fn attributes(&self, body: &ThingBody) -> Result<BTreeMap<String, String>, RenderError> {
         let mut attributes = BTreeMap::new();
         for (key, place) in &body.attributes {
             let value = self.text(place)?;
@@ -256,22 +386,23 @@ impl Renderer<'_> {
             }
             attributes.insert(key.clone(), value);
         }
-        Ok(ThingPlan {
-            name: self.name(name)?,
-            type_name: body.type_name.as_ref().map(|p| self.name(p)).transpose()?,
-            attributes,
-            groups: body
-                .groups
-                .iter()
-                .map(|p| self.name(p))
-                .collect::<Result<_, _>>()?,
-            billing_group: body
-                .billing_group
-                .as_ref()
-                .map(|p| self.name(p))
-                .transpose()?,
-            overrides: body.overrides,
-        })
+        Ok(attributes)
+    }
+
+    fn groups(&self, body: &ThingBody, path: &str) -> Result<Vec<ThingName>, RenderError> {
+        let mut groups = Vec::new();
+        for place in &body.groups {
+            for text in self.0.texts(&place.value, &place.path)? {
+                groups.push(parse_name(&text, &place.path)?);
+            }
+        }
+        if groups.len() > GROUPS_PER_THING {
+            return Err(RenderError::Property {
+                path: format!("{path}.Properties.ThingGroups"),
+                problem: format!("{} groups; a thing is in at most 10", groups.len()),
+            });
+        }
+        Ok(groups)
     }
 
     fn certificate(&self, body: &CertificateBody) -> Result<CertificatePlan, RenderError> {
@@ -279,21 +410,53 @@ impl Renderer<'_> {
             None => CertificateStatus::Active,
             Some(place) => {
                 let text = self.text(place)?;
-                planned_status(&text).ok_or_else(|| RenderError::Function {
+                planned_status(&text).ok_or_else(|| RenderError::Status {
                     path: place.path.clone(),
-                    problem: format!("the status `{text}` is neither ACTIVE nor INACTIVE"),
+                    value: text.chars().take(80).collect(),
                 })?
             }
         };
-        let kind = body
-            .principal_type
-            .as_ref()
-            .map(|place| self.text(place))
-            .transpose()?;
         Ok(CertificatePlan {
+            source: self.source(body)?,
             status,
             status_override: body.status_override,
-            exclusive: kind.as_deref() == Some("EXCLUSIVE_THING"),
+            exclusive: self.exclusive(body)?,
+        })
+    }
+
+    fn exclusive(&self, body: &CertificateBody) -> Result<bool, RenderError> {
+        let Some(place) = &body.principal_type else {
+            return Ok(false);
+        };
+        match &self.text(place)?[..] {
+            "EXCLUSIVE_THING" => Ok(true),
+            "NON_EXCLUSIVE_THING" => Ok(false),
+            other => {
+                let other: String = other.chars().take(80).collect();
+                Err(RenderError::Property {
+                    path: place.path.clone(),
+                    problem: format!(
+                        "`{other}` is neither EXCLUSIVE_THING nor NON_EXCLUSIVE_THING"
+                    ),
+                })
+            }
+        }
+    }
+
+    fn source(&self, body: &CertificateBody) -> Result<CertificateSource, RenderError> {
+        if let Some(place) = &body.id {
+            return self.text(place).map(CertificateSource::Id);
+        }
+        if let Some(place) = &body.csr {
+            return self.text(place).map(CertificateSource::Request);
+        }
+        let Some(place) = &body.pem else {
+            return Ok(CertificateSource::None);
+        };
+        let ca = body.ca_pem.as_ref().map(|place| self.text(place));
+        Ok(CertificateSource::Pem {
+            certificate: self.text(place)?,
+            ca: ca.transpose()?,
         })
     }
 
@@ -345,6 +508,22 @@ fn parse_name<T: std::str::FromStr<Err = IdError>>(
             value: error.value,
         },
     })
+}
+
+/// Whether a thing may have this many attributes.
+///
+/// # Errors
+/// `template.attribute-count`.
+pub fn attributes_allowed(count: usize, typed: bool) -> Result<(), RenderError> {
+    let most = if typed {
+        ATTRIBUTES_WITH_TYPE
+    } else {
+        ATTRIBUTES_WITHOUT_TYPE
+    };
+    if count > most {
+        return Err(RenderError::AttributeCount { count, most });
+    }
+    Ok(())
 }
 
 /// The rule that a thing attribute breaks; `None` when AWS IoT takes it (patterns of the API

@@ -48,12 +48,22 @@ fn edited(from: &str, to: &str) -> Template {
     Template::parse(&JITP.replace(from, to)).unwrap()
 }
 
+/// Errors and warnings.
+fn doubts(template: &Template, kind: TemplateKind) -> Vec<Finding> {
+    let mut findings = template.lint(kind);
+    findings.retain(|finding| finding.severity > Severity::Note);
+    findings
+}
+
 #[test]
 fn a_jitp_template_makes_its_plan_from_the_subject() {
     let template = Template::parse(JITP).unwrap();
-    assert_eq!(template.lint(TemplateKind::Jitp), []);
+    assert_eq!(doubts(&template, TemplateKind::Jitp), []);
     let plan = template
-        .render(&subject("CN=pump-1,serialNumber=SN:7,O=Example Ltd"))
+        .render(
+            TemplateKind::Jitp,
+            &subject("CN=pump-1,serialNumber=SN:7,O=Example Ltd"),
+        )
         .unwrap();
     let thing = plan.thing.unwrap();
     assert_eq!(thing.name.as_str(), "pump-1");
@@ -70,12 +80,15 @@ fn a_jitp_template_makes_its_plan_from_the_subject() {
 #[test]
 fn every_function_is_evaluated() {
     let template = Template::parse(FLEET).unwrap();
-    assert_eq!(template.lint(TemplateKind::FleetProvisioning), []);
+    assert_eq!(doubts(&template, TemplateKind::FleetProvisioning), []);
     let plan = template
-        .render(&values(&[
-            ("SerialNumber", "A_2026"),
-            ("AWS::IoT::Certificate::Id", "x"),
-        ]))
+        .render(
+            TemplateKind::FleetProvisioning,
+            &values(&[
+                ("SerialNumber", "A_2026"),
+                ("AWS::IoT::Certificate::Id", "x"),
+            ]),
+        )
         .unwrap();
     let thing = plan.thing.unwrap();
     assert_eq!(thing.name.as_str(), "pump-A_2026");
@@ -104,7 +117,7 @@ fn the_automatic_policy_name_is_a_sha1() {
 fn a_parameter_without_a_value_fails_by_name() {
     let error = Template::parse(JITP)
         .unwrap()
-        .render(&subject("CN=pump-1"))
+        .render(TemplateKind::Jitp, &subject("CN=pump-1"))
         .unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -129,7 +142,10 @@ fn names_and_attributes_are_checked_when_rendered() {
             "$.Resources.thing.Properties.AttributePayload.sn",
         ),
     ] {
-        let error = template.render(&subject(text)).unwrap_err().to_string();
+        let error = template
+            .render(TemplateKind::Jitp, &subject(text))
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with(path), "{error}");
         assert!(error.contains("pump 1") || error.contains("pump.1") || error.contains("7 8"));
     }
@@ -144,7 +160,10 @@ fn select_and_find_fail_with_their_place() {
         ("A_1", "C3", "`Sites` / `C3`"),
     ] {
         let error = template
-            .render(&values(&[("SerialNumber", serial), ("Plant", plant), id]))
+            .render(
+                TemplateKind::FleetProvisioning,
+                &values(&[("SerialNumber", serial), ("Plant", plant), id]),
+            )
             .unwrap_err()
             .to_string();
         assert!(error.contains(part), "{error}");
@@ -312,7 +331,7 @@ fn lint_warns_of_what_is_hardly_meant() {
     ];
     for (from, to, from2, to2, rule) in cases {
         let text = JITP.replace(from, to).replacen(from2, to2, 1);
-        let findings = Template::parse(&text).unwrap().lint(TemplateKind::Jitp);
+        let findings = doubts(&Template::parse(&text).unwrap(), TemplateKind::Jitp);
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(
             (findings[0].rule, findings[0].severity),
@@ -334,8 +353,35 @@ proptest::proptest! {
         if let Ok(template) = Template::parse(&text) {
             template.lint(TemplateKind::Jitp);
             template.lint(TemplateKind::FleetProvisioning);
-            let _ = template.render(&values(&[("SerialNumber", "A_1")]));
-            let _ = template.render(&subject("CN=a"));
+            let _ = template.render(TemplateKind::FleetProvisioning, &values(&[("SerialNumber", "A_1")]));
+            let _ = template.render(TemplateKind::Jitp, &subject("CN=a"));
         }
+    }
+
+    /// Values pass through a join and a split unharmed, and a substitution is a join.
+    #[test]
+    fn functions_agree_with_one_another(
+        parts in proptest::collection::vec("[a-z0-9]{1,6}", 1..6),
+        index in 0_usize..6,
+    ) {
+        let joined = parts.join("-");
+        let literal = serde_json::to_string(&parts).unwrap();
+        let name = |value: &str| -> Result<String, RenderError> {
+            let text = format!(
+                r#"{{"Parameters":{{"A":{{"Type":"String"}}}},"Resources":{{"t":{{"Type":"AWS::IoT::Thing","Properties":{{"ThingName":{value}}}}}}}}}"#
+            );
+            let plan = Template::parse(&text).unwrap().render(
+                TemplateKind::FleetProvisioning,
+                &values(&[("A", &joined)]),
+            )?;
+            Ok(plan.thing.unwrap().name.to_string())
+        };
+        let through = |list: &str| name(&format!(r#"{{"Fn::Join":["-",{list}]}}"#));
+        proptest::prop_assert_eq!(through(&literal).unwrap(), joined.clone());
+        let split = r#"{"Fn::Split":["-",{"Ref":"A"}]}"#;
+        proptest::prop_assert_eq!(through(split).unwrap(), joined.clone());
+        proptest::prop_assert_eq!(name(r#"{"Fn::Sub":"${A}"}"#).unwrap(), joined.clone());
+        let chosen = name(&format!(r#"{{"Fn::Select":[{index},{split}]}}"#));
+        proptest::prop_assert_eq!(chosen.ok(), parts.get(index).cloned());
     }
 }

@@ -53,6 +53,10 @@ pub(super) fn template_view(answer: &DescribeProvisioningTemplateOutput) -> Opti
             .to_owned(),
         enabled: answer.enabled().unwrap_or_default(),
         default_version: answer.default_version_id()?,
+        description: answer.description().map(str::to_owned),
+        hook: answer
+            .pre_provisioning_hook()
+            .map(|hook| hook.target_arn().to_owned()),
     })
 }
 
@@ -109,6 +113,7 @@ pub(super) fn thing_view(
         name: name?.parse().ok()?,
         type_name: type_name.map(str::to_owned),
         attributes,
+        billing_group: None,
     })
 }
 

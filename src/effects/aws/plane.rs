@@ -5,6 +5,7 @@ use aws_sdk_iot::types as sdk;
 use super::{AwsControlPlane, convert};
 use crate::core::ids::{CertificateId, Place, PolicyName, TemplateName, ThingName};
 use crate::core::status::CertificateStatus;
+use crate::core::template::PrerequisiteKind;
 use crate::ports::cloud::{
     AttachedThing, CaRegistration, CaSummary, CaUpdate, CaView, CertificateMode,
     CertificateRegistration, CertificateSummary, CertificateView, CloudResult, ControlPlane,
@@ -207,6 +208,19 @@ impl ControlPlane for AwsControlPlane {
         })
     }
 
+    fn template_version(&self, name: &TemplateName, version: i32) -> CloudResult<Option<String>> {
+        let operation = "DescribeProvisioningTemplateVersion";
+        let call = self
+            .client
+            .describe_provisioning_template_version()
+            .template_name(name.as_str())
+            .version_id(version);
+        let answer = self.find(operation, call.send())?;
+        self.usable(operation, answer, |version| {
+            version.template_body().map(str::to_owned)
+        })
+    }
+
     fn delete_template_version(&self, name: &TemplateName, version: i32) -> CloudResult<()> {
         let call = self
             .client
@@ -346,11 +360,46 @@ impl ControlPlane for AwsControlPlane {
         let call = self.client.describe_thing().thing_name(name.as_str());
         let answer = self.find(operation, call.send())?;
         self.usable(operation, answer, |thing| {
-            convert::thing_view(
+            let view = convert::thing_view(
                 thing.thing_name(),
                 thing.thing_type_name(),
                 thing.attributes(),
-            )
+            )?;
+            Some(ThingView {
+                billing_group: thing.billing_group_name().map(str::to_owned),
+                ..view
+            })
+        })
+    }
+
+    fn groups_of(&self, thing: &ThingName) -> CloudResult<Vec<ThingName>> {
+        let name = "ListThingGroupsForThing";
+        let call = self.client.list_thing_groups_for_thing();
+        let pages = call.thing_name(thing.as_str()).into_paginator();
+        let stream = pages.page_size(PAGE).items().send();
+        let items = self.call(name, stream.collect::<Result<Vec<_>, _>>())?;
+        self.each(name, &items, |group| group.group_name()?.parse().ok())
+    }
+
+    fn has(&self, kind: PrerequisiteKind, name: &str) -> CloudResult<bool> {
+        let client = &self.client;
+        Ok(match kind {
+            PrerequisiteKind::BillingGroup => {
+                let call = client.describe_billing_group().billing_group_name(name);
+                self.find("DescribeBillingGroup", call.send())?.is_some()
+            }
+            PrerequisiteKind::Policy => {
+                let call = client.get_policy().policy_name(name);
+                self.find("GetPolicy", call.send())?.is_some()
+            }
+            PrerequisiteKind::ThingGroup => {
+                let call = client.describe_thing_group().thing_group_name(name);
+                self.find("DescribeThingGroup", call.send())?.is_some()
+            }
+            PrerequisiteKind::ThingType => {
+                let call = client.describe_thing_type().thing_type_name(name);
+                self.find("DescribeThingType", call.send())?.is_some()
+            }
         })
     }
 

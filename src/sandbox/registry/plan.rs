@@ -1,13 +1,14 @@
 //! Running a template's plan: everything or nothing.
 
-use std::collections::BTreeSet;
-
 use super::certificate::{self, AttachTo};
 use super::state::State;
 use super::thing::{self, NewThing};
 use super::{ApiError, CertificateStatus, ErrorName, Registry, group, policy};
 use crate::core::ids::{CertificateId, PolicyName, ThingName};
-use crate::core::template::{CertificatePlan, Override, Plan, PolicyPlan, ThingPlan};
+use crate::core::template::{
+    CertificatePlan, Conflict, ExistingThing, Plan, PolicyPlan, ThingPlan, status_change,
+    thing_change,
+};
 use crate::core::time::UtcTime;
 
 /// What running a plan made.
@@ -81,62 +82,48 @@ fn make_thing(state: &mut State, wanted: &ThingPlan, now: UtcTime) -> Result<boo
             billing_group: wanted.billing_group.clone(),
         };
         thing::create(state, request, now)?;
+        for name in &wanted.groups {
+            group::join(state, &wanted.name, name)?;
+        }
     } else {
         change_thing(state, wanted, now)?;
-        if let Some(name) = &wanted.billing_group {
-            group::bill(state, &wanted.name, name)?;
-        }
     }
-    join_groups(state, wanted, is_new)?;
     Ok(is_new)
 }
 
+/// What the override settings make of a thing that is there; answers what was decided.
 fn change_thing(state: &mut State, wanted: &ThingPlan, now: UtcTime) -> Result<(), ApiError> {
     thing::check_type(state, wanted.type_name.as_ref())?;
-    let Some(there) = state.things.change(wanted.name.as_str()) else {
+    let Some(there) = state.things.get(wanted.name.as_str()) else {
         return Ok(());
     };
-    let before = (there.type_name.clone(), there.attributes.clone());
-    if wanted.type_name.is_some() && there.type_name != wanted.type_name {
-        match wanted.overrides.type_name {
-            Override::DoNothing => {}
-            Override::Fail => return Err(conflict(&wanted.name, "ThingTypeName")),
-            Override::Replace | Override::Merge => there.type_name.clone_from(&wanted.type_name),
+    let existing = ExistingThing {
+        type_name: there.type_name.clone(),
+        attributes: there.attributes.clone(),
+        groups: there.groups.clone(),
+        billing_group: there.billing_group.clone(),
+    };
+    let after = thing_change(wanted, &existing).map_err(refused)?.after;
+    if let Some(name) = after
+        .billing_group
+        .as_ref()
+        .filter(|_| after.billing_group != existing.billing_group)
+    {
+        group::bill(state, &wanted.name, name)?;
+    }
+    if let Some(thing) = state.things.change(wanted.name.as_str()) {
+        thing.groups.retain(|name| after.groups.contains(name));
+        let changed =
+            (&thing.type_name, &thing.attributes) != (&after.type_name, &after.attributes);
+        if changed {
+            thing.type_name = after.type_name;
+            thing.attributes = after.attributes;
+            thing::touch(thing, now);
         }
     }
-    if there.attributes != wanted.attributes {
-        match wanted.overrides.attributes {
-            Override::DoNothing => {}
-            Override::Fail => return Err(conflict(&wanted.name, "AttributePayload")),
-            Override::Merge => thing::merge(&mut there.attributes, wanted.attributes.clone()),
-            Override::Replace => there.attributes.clone_from(&wanted.attributes),
-        }
-    }
-    thing::check_attributes(&there.attributes, there.type_name.is_some())?;
-    if before != (there.type_name.clone(), there.attributes.clone()) {
-        thing::touch(there, now);
-    }
-    Ok(())
-}
-
-fn join_groups(state: &mut State, wanted: &ThingPlan, is_new: bool) -> Result<(), ApiError> {
-    let groups: BTreeSet<ThingName> = wanted.groups.iter().cloned().collect();
-    let there = state.things.get(wanted.name.as_str());
-    let differs = there.is_some_and(|thing| thing.groups != groups);
-    if !is_new && differs {
-        match wanted.overrides.groups {
-            Override::DoNothing => return Ok(()),
-            Override::Fail => return Err(conflict(&wanted.name, "ThingGroups")),
-            Override::Merge => {}
-            Override::Replace => {
-                if let Some(thing) = state.things.change(wanted.name.as_str()) {
-                    thing.groups.retain(|name| groups.contains(name));
-                }
-            }
-        }
-    }
-    groups
-        .iter()
+    let joined = after.groups.difference(&existing.groups);
+    joined
+        .into_iter()
         .try_for_each(|name| group::join(state, &wanted.name, name))
 }
 
@@ -151,7 +138,6 @@ fn make_policy(state: &mut State, wanted: &PolicyPlan, now: UtcTime) -> Result<(
     }
 }
 
-/// A certificate that waits for its first provisioning always gets the plan's status.
 fn settle(
     state: &mut State,
     id: &CertificateId,
@@ -162,28 +148,17 @@ fn settle(
     let before = entry
         .map(|entry| entry.status)
         .ok_or_else(|| certificate::no_certificate(id))?;
-    if before == plan.status {
-        return Ok(before);
+    let change = status_change(plan, before).map_err(refused)?;
+    if change.after != before {
+        certificate::set_status(state, id, change.after, now);
     }
-    if before != CertificateStatus::PendingActivation {
-        match plan.status_override {
-            Override::DoNothing => return Ok(before),
-            Override::Fail => {
-                return Err(ApiError::new(
-                    ErrorName::ConflictingResourceUpdate,
-                    format!("certificate {id} is {before}, and the template's Status says FAIL"),
-                ));
-            }
-            Override::Merge | Override::Replace => {}
-        }
-    }
-    certificate::set_status(state, id, plan.status, now);
-    Ok(plan.status)
+    Ok(change.after)
 }
 
-fn conflict(thing: &ThingName, setting: &str) -> ApiError {
-    ApiError::new(
-        ErrorName::ConflictingResourceUpdate,
-        format!("thing {thing} is there and differs, and the template's {setting} says FAIL"),
-    )
+fn refused(conflict: Conflict) -> ApiError {
+    let name = match conflict {
+        Conflict::Limit(_) => ErrorName::InvalidRequest,
+        Conflict::Status(_) | Conflict::Thing { .. } => ErrorName::ConflictingResourceUpdate,
+    };
+    ApiError::new(name, conflict.to_string())
 }

@@ -242,7 +242,10 @@ fn a_first_connection_is_provisioned_whole_or_not_at_all() {
     assert_eq!(entry.mode, CertificateMode::SniOnly);
 
     let plan = template
-        .render(&jitp_parameters(&leaf.subject, leaf.id()))
+        .render(
+            TemplateKind::Jitp,
+            &jitp_parameters(&leaf.subject, leaf.id()),
+        )
         .unwrap();
     let mut broken = plan.clone();
     broken
@@ -284,7 +287,7 @@ fn a_second_certificate_of_a_device_keeps_its_thing() {
         let leaf = lab.signed("ca", file, "/CN=pump-1/serialNumber=SN-1");
         registry.register_pending(&leaf, &ca_id, now).unwrap();
         let values = jitp_parameters(&leaf.subject, leaf.id());
-        let plan = template.render(&values).unwrap();
+        let plan = template.render(TemplateKind::Jitp, &values).unwrap();
         let done = registry.run_plan(leaf.id(), &plan, now).unwrap();
         assert_eq!(done.thing_created, is_new);
     }
@@ -440,7 +443,7 @@ fn templates_are_linted_and_keep_their_versions() {
         .create_template_version(&pumps, body.replace("AWS::IoT::Policy", "X"), false, now)
         .unwrap_err();
     assert!(
-        error.message.starts_with("$.Resources.policy.Type"),
+        error.message.contains(": $.Resources.policy.Type: "),
         "{error}"
     );
     for n in 2..=5 {
@@ -534,7 +537,10 @@ fn what_was_answered_is_there_after_a_new_start() {
         registry.register_pending(&leaf, &id, now).unwrap();
         let template = registry.jitp_template(&id).unwrap().1;
         let plan = template
-            .render(&jitp_parameters(&leaf.subject, leaf.id()))
+            .render(
+                TemplateKind::Jitp,
+                &jitp_parameters(&leaf.subject, leaf.id()),
+            )
             .unwrap();
         registry.run_plan(leaf.id(), &plan, now).unwrap();
         registry.registration_code().unwrap()

@@ -6,12 +6,8 @@ use super::entities::{Dates, Thing};
 use super::state::State;
 use super::{ApiError, ErrorName, Registry, uuid};
 use crate::core::ids::{CertificateId, Place, ThingName};
-use crate::core::template::attribute_problem;
+use crate::core::template::{attribute_problem, attributes_allowed, merge_attributes};
 use crate::core::time::UtcTime;
-
-/// The most attributes of a thing without a type, and with one.
-const ATTRIBUTES_WITHOUT_TYPE: usize = 3;
-const ATTRIBUTES_WITH_TYPE: usize = 50;
 
 /// `CreateThing`.
 #[derive(Clone, Debug)]
@@ -108,7 +104,7 @@ impl Registry {
                 Some(AttributeChange {
                     attributes,
                     merge: true,
-                }) => merge(&mut thing.attributes, attributes),
+                }) => merge_attributes(&mut thing.attributes, &attributes),
                 Some(AttributeChange { attributes, .. }) => thing.attributes = kept(attributes),
                 None => {}
             }
@@ -220,31 +216,8 @@ pub(super) fn check_attributes(
             return Err(ApiError::invalid(format!("`{name}` = `{value}`: {rule}")));
         }
     }
-    let most = if typed {
-        ATTRIBUTES_WITH_TYPE
-    } else {
-        ATTRIBUTES_WITHOUT_TYPE
-    };
-    if attributes.len() > most {
-        let message = format!(
-            "{} attributes; a thing {} a type takes at most {most}",
-            attributes.len(),
-            if typed { "with" } else { "without" }
-        );
-        return Err(ApiError::invalid(message));
-    }
-    Ok(())
-}
-
-/// Adds attributes; an empty value removes.
-pub(super) fn merge(into: &mut BTreeMap<String, String>, attributes: BTreeMap<String, String>) {
-    for (name, value) in attributes {
-        if value.is_empty() {
-            into.remove(&name);
-        } else {
-            into.insert(name, value);
-        }
-    }
+    let allowed = attributes_allowed(attributes.len(), typed);
+    allowed.map_err(|error| ApiError::invalid(error.to_string()))
 }
 
 /// Counts a change of a thing.
