@@ -16,12 +16,14 @@ mod scene;
 mod search;
 mod slots;
 mod split;
+mod track;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::core::ids::Place;
-use crate::core::policy::{Action, NamedPolicy};
+use crate::core::policy::{Action, NamedPolicy, Piece};
+use crate::explain::{Explain, Kind};
 
 pub use names::{Names, NamesError};
 pub use prove::prove;
@@ -79,6 +81,59 @@ pub struct Shared {
     pub receive: Vec<String>,
     /// Client ids that more than one device may use; as filters too.
     pub clients: Vec<String>,
+}
+
+impl Shared {
+    /// Whether all are topic filters.
+    ///
+    /// # Errors
+    /// `isolate.shared` when one is not.
+    pub fn check(&self) -> Result<(), SharedError> {
+        let all = [&self.topics, &self.publish, &self.receive, &self.clients];
+        for filter in all.into_iter().flatten() {
+            let levels: Vec<&str> = filter.split('/').collect();
+            let whole = |(n, level): (usize, &&str)| match level.as_bytes() {
+                b"+" => true,
+                b"#" => n + 1 == levels.len(),
+                _ => !level.contains(['+', '#', '\0']),
+            };
+            if filter.is_empty() || !levels.iter().enumerate().all(whole) {
+                return Err(SharedError(filter.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is declared shared is no topic filter.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("`{0}` is not a topic filter: `+` stands for a whole level, `#` for all that follow")]
+pub struct SharedError(String);
+
+impl Explain for SharedError {
+    fn kind(&self) -> Kind {
+        Kind::Input
+    }
+    fn code(&self) -> &'static str {
+        "isolate.shared"
+    }
+}
+
+/// The account and Region that policies name first, where one names both.
+pub fn place_of(policies: &[NamedPolicy]) -> Option<Place> {
+    let statements = policies
+        .iter()
+        .flat_map(|named| named.document.statements());
+    let mut patterns = statements.flat_map(|statement| &statement.resources.patterns);
+    patterns.find_map(|pattern| {
+        let Piece::Literal(text) = pattern.pieces().first()? else {
+            return None;
+        };
+        let mut parts = text.strip_prefix("arn:")?.split(':').skip(2);
+        let (region, account) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        parts.next()?;
+        Some(Place { account, region })
+    })
 }
 
 /// Which statement: of which policy, and where in it.

@@ -154,10 +154,10 @@ impl<'a> Reader<'a> {
                 let part = &list[from as usize..to as usize];
                 let byte = |name: &String| name.as_bytes().get(read as usize).copied();
                 let wanted = Some(u8::try_from(c).ok()?);
-                let first = part.partition_point(|name| byte(name) < wanted);
-                let last = part.partition_point(|name| byte(name) <= wanted);
+                let begin = part.partition_point(|name| byte(name) < wanted);
+                let end = part.partition_point(|name| byte(name) <= wanted);
                 let shift = |n: usize| from + u32::try_from(n).unwrap_or(u32::MAX);
-                (first < last).then(|| ranges.id((shift(first), shift(last), read + 1)))
+                (begin < end).then(|| ranges.id((shift(begin), shift(end), read + 1)))
             }
         }
     }

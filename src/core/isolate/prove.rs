@@ -7,14 +7,15 @@ use std::rc::Rc;
 use super::atom::{ANY, Atom, Lazy, Trie};
 use super::confirm::Confirm;
 use super::names::in_names;
-use super::scene::{Access, Client, Scene, Station, Way, after, filter_set};
-use super::search::{Found, Question, Track, walk};
+use super::scene::{Access, Client, Scene, Station, Way, after, filter_set, text};
+use super::search::{Found, Question, walk};
 use super::slots::{Assignment, Kind, Side, Slots};
+use super::track::Track;
 use super::{Counterexample, Doubt, Fleet, Limit, Reach, Verdict, Why, split};
 use crate::core::policy::Action;
 
 /// The most states that all searches for one way to reach may walk through.
-const BUDGET: usize = 200_000;
+const BUDGET: usize = 100_000;
 /// The most findings of one search that are tried with concrete names.
 const TRIES: usize = 12;
 
@@ -271,8 +272,9 @@ impl<'a> Prover<'a> {
         if scene.uses_client_id(side) {
             let entries = scene.access(&any, Action::Connect).entries;
             for client in after(&entries, &self.fleet.place.arn("client", "")) {
+                let client = text(&client).map_or(Client::Like(client), Client::Is);
                 stations.push(Station {
-                    client: Client::Like(client),
+                    client,
                     ..any.clone()
                 });
             }
@@ -300,7 +302,7 @@ impl<'a> Prover<'a> {
         let mut can = false;
         for way in &one.connect.ways {
             let mut track = self.track("client");
-            self.connects(&mut track, one, way);
+            Self::connects(&mut track, one, way);
             walk(&self.question(vec![track])?, &mut |_| {
                 can = true;
                 false
@@ -318,7 +320,7 @@ impl<'a> Prover<'a> {
     }
 
     /// Adds that a station connects with the word.
-    fn connects(&self, track: &mut Track, one: &Equipped, way: &Way) {
+    fn connects(track: &mut Track, one: &Equipped, way: &Way) {
         let client = match &one.station.client {
             Client::Own => one.name.clone(),
             Client::Like(atoms) => atoms.clone(),
@@ -372,7 +374,7 @@ impl<'a> Prover<'a> {
         for way in &own.ways {
             let mut tracks = tracks.to_vec();
             if action == Action::Connect {
-                self.connects(&mut tracks[0], one, way);
+                Self::connects(&mut tracks[0], one, way);
             } else {
                 add(&mut tracks[0], own, way);
             }

@@ -5,9 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::atom::{ANY, Atom, Lazy, ONE, Slot, Trie, literal};
+use super::StatementRef;
+use super::atom::{ANY, Atom, Lazy, ONE, Trie, literal};
 use super::slots::{Assignment, CLIENT_ID, IS_ATTACHED, Side, Slots, THING, THING_NAME, fold};
-use super::{Limit, StatementRef};
 use crate::core::policy::{
     Action, Condition, Effect, Facts, NamedPolicy, Pattern, Piece, Quantifier, Rule, Selection,
     Statement, Test,
@@ -62,6 +62,9 @@ pub(super) struct Scene<'a> {
     pub(super) open: RefCell<BTreeSet<String>>,
     used: Cell<usize>,
 }
+
+/// How the names of variables with several values end.
+const MANY: [&str; 2] = [".list", ".availablekeys"];
 
 /// What is known of a condition key.
 enum Known {
@@ -175,12 +178,16 @@ impl<'a> Scene<'a> {
                 }
                 (Effect::Deny, false) => {
                     let known = self.known_only(station, resources);
-                    known.iter().for_each(|atoms| denied.add(atoms, 0));
+                    for atoms in &known {
+                        denied.add(atoms, 0);
+                    }
                 }
                 (Effect::Deny, true) => {
                     let mut trie = Trie::new();
                     let entries = self.entries(station, resources);
-                    entries.iter().for_each(|(_, atoms)| trie.add(atoms, 0));
+                    for (_, atoms) in &entries {
+                        trie.add(atoms, 0);
+                    }
                     access.musts.push(Rc::new(trie));
                 }
             }
@@ -308,7 +315,7 @@ impl<'a> Scene<'a> {
                 Client::Own => true,
             },
             IS_ATTACHED => true,
-            key if key.ends_with(".list") || key.ends_with(".availablekeys") => false,
+            key if MANY.iter().any(|many| key.ends_with(many)) => false,
             key => key.starts_with(THING) || key.starts_with("iot:"),
         };
         if !decided || folded.starts_with("iot:connectattributes") || folded == "iot:lastwilltopic"
@@ -365,7 +372,7 @@ fn widening(c: char) -> Atom {
 }
 
 /// The text of atoms that are all characters.
-fn text(atoms: &[Atom]) -> Option<String> {
+pub(super) fn text(atoms: &[Atom]) -> Option<String> {
     let one = |atom: &Atom| match atom {
         Atom::Char(c) => Some(*c),
         _ => None,
@@ -450,8 +457,8 @@ fn positions(pattern: &[Atom], text: &str) -> BTreeSet<usize> {
 }
 
 fn skip(pattern: &[Atom], mut at: BTreeSet<usize>) -> BTreeSet<usize> {
-    for position in 0..pattern.len() {
-        if at.contains(&position) && matches!(pattern[position], Atom::Run(_)) {
+    for (position, atom) in pattern.iter().enumerate() {
+        if at.contains(&position) && matches!(atom, Atom::Run(_)) {
             at.insert(position + 1);
         }
     }
@@ -465,7 +472,9 @@ pub(super) fn filter_patterns(filter: &str) -> Vec<Vec<Atom>> {
     let mut patterns = vec![Vec::new()];
     for (n, level) in levels.iter().enumerate() {
         if n > 0 {
-            patterns.iter_mut().for_each(|p| p.push(Atom::Char('/')));
+            for pattern in &mut patterns {
+                pattern.push(Atom::Char('/'));
+            }
         }
         patterns = patterns
             .into_iter()
@@ -494,14 +503,6 @@ fn level_patterns(mut before: Vec<Atom>, level: &str, first: bool) -> Vec<Vec<At
     }
 }
 
-/// The slots in some atoms.
-pub(super) fn slots_in(atoms: &[Atom]) -> impl Iterator<Item = Slot> + '_ {
-    atoms.iter().filter_map(|atom| match atom {
-        Atom::Value(slot) => Some(*slot),
-        _ => None,
-    })
-}
-
 /// The set of topics that some filters match.
 pub(super) fn filter_set<'f>(
     filters: impl Iterator<Item = &'f String>,
@@ -510,11 +511,6 @@ pub(super) fn filter_set<'f>(
     let patterns = filters.flat_map(|filter| filter_patterns(filter));
     let whole = patterns.map(|pattern| literal(prefix).chain(pattern).collect());
     set(whole.collect())
-}
-
-/// Whether a set has a text in it; beyond the limit it counts as not in it.
-pub(super) fn holds(set: Option<&Rc<Lazy>>, text: &str) -> Result<bool, Limit> {
-    set.map_or(Ok(false), |set| set.contains(text))
 }
 
 #[cfg(test)]
@@ -538,7 +534,7 @@ mod tests {
             ("$aws/#", "$aws/x", true),
         ] {
             let filters = [filter.to_owned()];
-            let found = holds(filter_set(filters.iter(), "").as_ref(), topic);
+            let found = filter_set(filters.iter(), "").unwrap().contains(topic);
             assert_eq!(found, Ok(expected), "{filter} {topic}");
         }
     }

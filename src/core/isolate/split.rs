@@ -68,8 +68,8 @@ fn in_levels(pattern: &Pattern) -> bool {
 /// Whether a condition only asks whether whole values are equal.
 fn compares_whole(condition: &Condition) -> bool {
     match condition.operator.rule {
-        Rule::Null => true,
-        Rule::Test {
+        Rule::Null
+        | Rule::Test {
             test: Test::Equal | Test::Bool,
             ..
         } => true,
