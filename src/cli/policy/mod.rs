@@ -2,6 +2,7 @@
 
 mod isolate;
 mod lint;
+mod requests;
 mod simulate;
 
 use std::io::Read;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use super::report::Output;
 use super::settings::Settings;
 use super::wire::factory::Factory;
+use crate::core::ids::Region;
 use crate::core::policy::MAX_WITH_SPACE;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
@@ -20,7 +22,7 @@ use crate::ports::Files;
 pub(super) enum Command {
     Isolate(Box<isolate::Args>),
     Lint(lint::Args),
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
 }
 
 impl Command {
@@ -36,6 +38,14 @@ impl Command {
             Self::Simulate(args) => output.finish(args.run(settings)),
         }
     }
+}
+
+/// The Region, if the command line names one: those of the environment are often another's.
+pub(super) fn region_flag(settings: &Settings) -> Result<Option<Region>, Failure> {
+    let source = settings.sources.get("region");
+    let region = settings.region.as_ref();
+    let region = region.filter(|_| source.is_some_and(|from| from == "flag"));
+    Ok(region.map(|region| region.parse()).transpose()?)
 }
 
 /// The most bytes of a policy that are read: each character may be four bytes long.

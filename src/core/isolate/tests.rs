@@ -386,10 +386,7 @@ impl Dice {
             3 => (r#"["iot:Publish","iot:Receive"]"#, "topic"),
             4 => (r#""iot:Receive""#, "topic"),
             5 => (r#""iot:Subscribe""#, "topicfilter"),
-            _ => (
-                r#""iot:*""#,
-                self.pick(&["*", "topic", "topicfilter", "client"]),
-            ),
+            _ => (r#""iot:*""#, self.pick(&["topic", "topicfilter", "client"])),
         };
         let key = self.pick(&[
             "Resource",
@@ -512,9 +509,9 @@ fn bears_out(policies: &[NamedPolicy], fleet: &Fleet<'_>, found: &Counterexample
 
 #[test]
 fn brute_force_agrees_on_whole_levels_without_a_doubt() {
-    let [proved, disproved, doubts] = compare(ROUNDS, true);
+    let [proved, disproved, doubts] = compare(rounds(), true);
     assert!(
-        proved > ROUNDS && disproved > ROUNDS,
+        proved > rounds() && disproved > rounds() / 2,
         "{proved} {disproved}"
     );
     assert!(doubts * 12 < proved + disproved, "{doubts}");
@@ -522,12 +519,16 @@ fn brute_force_agrees_on_whole_levels_without_a_doubt() {
 
 #[test]
 fn brute_force_agrees_on_parts_of_levels() {
-    let [proved, disproved, doubts] = compare(ROUNDS, false);
+    let [proved, disproved, doubts] = compare(rounds(), false);
     assert!(
-        proved > ROUNDS && disproved > ROUNDS,
+        proved > rounds() && disproved > rounds() / 2,
         "{proved} {disproved}"
     );
     assert!(doubts * 12 < proved + disproved, "{doubts}");
 }
 
-const ROUNDS: usize = 150;
+/// How many random policies; more with `ISOLATE_ROUNDS=5000`, best in a release build.
+fn rounds() -> usize {
+    let set = std::env::var("ISOLATE_ROUNDS").ok();
+    set.and_then(|rounds| rounds.parse().ok()).unwrap_or(40)
+}

@@ -329,6 +329,12 @@ struct Step {
     opened: bool,
 }
 
+impl Step {
+    fn new(to: Spot, closed: bool, opened: bool) -> Self {
+        Self { to, closed, opened }
+    }
+}
+
 fn steps(trie: &Trie, spot: Spot, c: char, slots: &Slots<'_>) -> Vec<Step> {
     let may_skip = |slot| slots.may_be_empty(slot);
     let mut found = Vec::new();
@@ -342,11 +348,7 @@ fn steps(trie: &Trie, spot: Spot, c: char, slots: &Slots<'_>) -> Vec<Step> {
                 span: state + 1,
                 ..spot
             };
-            found.push(Step {
-                to,
-                closed: false,
-                opened: false,
-            });
+            found.push(Step::new(to, false, false));
         }
         if !slots.accepts(value, spot.span - 1) {
             return found;
@@ -355,11 +357,7 @@ fn steps(trie: &Trie, spot: Spot, c: char, slots: &Slots<'_>) -> Vec<Step> {
     }
     let next = trie.step(set, c, &may_skip);
     if let Some(node) = next {
-        found.push(Step {
-            to: plain(node),
-            closed,
-            opened: false,
-        });
+        found.push(Step::new(plain(node), closed, false));
         if trie.met(node).all {
             return found;
         }
@@ -371,11 +369,7 @@ fn steps(trie: &Trie, spot: Spot, c: char, slots: &Slots<'_>) -> Vec<Step> {
                 span: state + 1,
                 group: NEW,
             };
-            found.push(Step {
-                to,
-                closed,
-                opened: true,
-            });
+            found.push(Step::new(to, closed, true));
         }
     }
     found
