@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::core::batch::{ListError, Row, RowProblem, Rows, Slip, Suspects, Twins, print};
+use crate::core::cert::Certificate;
+use crate::core::csr::{Csr, CsrError};
 use crate::core::ids::{Place, ThingName};
 use crate::core::subject::Subject;
 use crate::core::template::{
-    Asked, ExistingThing, ExistingThings, Foreseen, Gate, Reason, Template, Usage,
+    Asked, CertificateSource, ExistingThing, ExistingThings, Foreseen, Gate, Plan, Reason,
+    Template, Usage,
 };
 use crate::ports::cloud::{CloudResult, ControlPlane};
 
@@ -180,7 +183,9 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
             existing: self.existing,
             place: self.place,
         };
-        let foreseen = self.template.foresee(&asked, gate).lean();
+        let mut foreseen = self.template.foresee(&asked, gate);
+        check_source(&mut foreseen);
+        let foreseen = foreseen.lean();
         RowPlan {
             line: row.line,
             name,
@@ -293,6 +298,44 @@ fn told(reason: &Reason) -> String {
         _ => String::new(),
     };
     format!("{}: {}{from}", reason.rule, reason.message)
+}
+
+/// Fails a plan whose certificate is a request or a PEM that cannot be read. A request for a key
+/// that AWS IoT takes and we do not is left to it.
+pub fn check_source(foreseen: &mut Foreseen) {
+    let plan = foreseen.plan.as_ref().filter(|_| foreseen.passes);
+    let problem = match plan.map(|plan| &plan.certificate.source) {
+        Some(CertificateSource::Request(text)) => match Csr::from_pem_or_der(text.as_bytes()) {
+            Err(error) if !matches!(error, CsrError::Key(_)) => Some(error.to_string()),
+            _ => None,
+        },
+        Some(CertificateSource::Pem { certificate, .. }) => {
+            match Certificate::all_from_pem(certificate.as_bytes()) {
+                Err(error) => Some(error.to_string()),
+                Ok(all) => all.first().and_then(Certificate::unsupported_algorithm),
+            }
+        }
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        foreseen.fail(Reason::of_source(&problem));
+    }
+}
+
+/// Fails a plan for the first thing that it needs and the target does not have.
+///
+/// # Errors
+/// `cloud.*`.
+pub fn check_target(plane: &dyn ControlPlane, foreseen: &mut Foreseen) -> CloudResult<()> {
+    let plan = foreseen.plan.as_ref().filter(|_| foreseen.passes);
+    for wanted in plan.map(Plan::prerequisites).unwrap_or_default() {
+        let there = plane.has(wanted.kind, &wanted.name)?;
+        if let Some(finding) = Template::lint_prerequisite(&wanted, Some(there)) {
+            foreseen.fail(Reason::of_missing(finding));
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// What the target has of a thing.
