@@ -10,6 +10,8 @@ mod args_key;
 #[cfg(feature = "operator")]
 mod args_lint;
 #[cfg(feature = "operator")]
+mod args_policy;
+#[cfg(feature = "operator")]
 mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;

@@ -61,8 +61,9 @@ pub trait ControlPlane {
     fn attach_policy(&self, name: &PolicyName, certificate_arn: &str) -> CloudResult<()>;
     /// `DetachPolicy` from a certificate's ARN.
     fn detach_policy(&self, name: &PolicyName, certificate_arn: &str) -> CloudResult<()>;
-    /// `ListAttachedPolicies` of a certificate's ARN.
-    fn attached_policies(&self, certificate_arn: &str) -> CloudResult<Vec<PolicyName>>;
+    /// `ListAttachedPolicies` of the ARN of a certificate, or of a thing group with the groups above
+    /// it.
+    fn attached_policies(&self, arn: &str) -> CloudResult<Vec<PolicyName>>;
 
     /// `RegisterCertificate`, under a registered CA.
     fn register_certificate(&self, request: &CertificateRegistration) -> CloudResult<Registered>;

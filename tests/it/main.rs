@@ -34,6 +34,7 @@ mod matrix;
 mod needs_renewal;
 #[cfg(feature = "pkcs11")]
 mod pkcs11;
+mod policy;
 mod preflight;
 mod profile;
 mod project;

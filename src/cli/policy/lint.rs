@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::read_text;
+use super::{read_text, region_flag};
 use crate::cli::args_lint::{LintArgs, lines, write_findings, write_tally};
 use crate::cli::report::{Linting, Report, count, note};
 use crate::cli::settings::Settings;
@@ -177,16 +177,6 @@ impl Run {
 
 fn is_stdio(path: &Path) -> bool {
     path == Path::new("-")
-}
-
-/// The Region, if the command line names one: those of the environment are often another's.
-fn region_flag(settings: &Settings) -> Result<Option<crate::core::ids::Region>, Failure> {
-    let by_flag = settings
-        .sources
-        .get("region")
-        .is_some_and(|from| from == "flag");
-    let region = settings.region.as_ref().filter(|_| by_flag);
-    Ok(region.map(|region| region.parse()).transpose()?)
 }
 
 impl Linted {

@@ -1,6 +1,7 @@
 //! `policy …`
 
 mod lint;
+mod requests;
 mod simulate;
 
 use std::io::Read;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use super::report::Output;
 use super::settings::Settings;
 use super::wire::factory::Factory;
+use crate::core::ids::Region;
 use crate::core::policy::MAX_WITH_SPACE;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
@@ -18,7 +20,7 @@ use crate::ports::Files;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
     Lint(lint::Args),
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
 }
 
 impl Command {
@@ -33,6 +35,14 @@ impl Command {
             Self::Simulate(args) => output.finish(args.run(settings)),
         }
     }
+}
+
+/// The Region, if the command line names one: those of the environment are often another's.
+pub(super) fn region_flag(settings: &Settings) -> Result<Option<Region>, Failure> {
+    let source = settings.sources.get("region");
+    let region = settings.region.as_ref();
+    let region = region.filter(|_| source.is_some_and(|from| from == "flag"));
+    Ok(region.map(|region| region.parse()).transpose()?)
 }
 
 /// The most bytes of a policy that are read: each character may be four bytes long.

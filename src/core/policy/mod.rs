@@ -14,6 +14,8 @@ mod document;
 mod eval;
 mod pattern;
 mod scene;
+/// Questions, and answers with all their reasons.
+pub mod simulate;
 mod trace;
 mod vars;
 

@@ -116,17 +116,18 @@ impl fmt::Display for Missing {
 }
 
 impl Facts {
-    /// A connection with this client id, and no thing attached.
+    /// A connection with this client id, and no thing attached. An empty client id is none.
     pub fn new(client_id: &str) -> Self {
-        let facts = Self {
+        let mut facts = Self {
             values: BTreeMap::new(),
             available: Vec::new(),
             certificate: false,
             https: false,
         };
-        facts
-            .with("iot:ClientId", vec![client_id.to_owned()])
-            .with("iot:Connection.Thing.IsAttached", vec!["false".to_owned()])
+        if !client_id.is_empty() {
+            facts = facts.with("iot:ClientId", vec![client_id.to_owned()]);
+        }
+        facts.with("iot:Connection.Thing.IsAttached", vec!["false".to_owned()])
     }
 
     /// Sets a key of the caller's own.

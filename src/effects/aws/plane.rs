@@ -297,10 +297,11 @@ impl ControlPlane for AwsControlPlane {
             .map(drop)
     }
 
-    fn attached_policies(&self, certificate_arn: &str) -> CloudResult<Vec<PolicyName>> {
+    fn attached_policies(&self, arn: &str) -> CloudResult<Vec<PolicyName>> {
         let name = "ListAttachedPolicies";
         let call = self.client.list_attached_policies();
-        let pages = call.target(certificate_arn).into_paginator();
+        let call = call.recursive(arn.contains(":thinggroup/"));
+        let pages = call.target(arn).into_paginator();
         let stream = pages.page_size(PAGE).items().send();
         let items = self.call(name, stream.collect::<Result<Vec<_>, _>>())?;
         self.each(name, &items, |policy| policy.policy_name()?.parse().ok())
