@@ -52,6 +52,9 @@ pub mod inspect;
 /// What a file of certificates really holds.
 #[cfg(feature = "operator")]
 pub mod intake;
+/// A proof that no device of a fleet can act as another.
+#[cfg(feature = "operator")]
+pub mod isolate;
 /// May a certificate connect, must it be provisioned first, or is it refused?
 #[cfg(feature = "sandbox")]
 pub mod jitp;

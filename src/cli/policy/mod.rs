@@ -1,5 +1,6 @@
 //! `policy …`
 
+mod isolate;
 mod lint;
 mod requests;
 mod simulate;
@@ -19,6 +20,7 @@ use crate::ports::Files;
 /// AWS IoT policies: what they allow, and what is wrong in them
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
+    Isolate(Box<isolate::Args>),
     Lint(lint::Args),
     Simulate(Box<simulate::Args>),
 }
@@ -31,6 +33,7 @@ impl Command {
 
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
+            Self::Isolate(args) => output.finish(args.run(settings)),
             Self::Lint(args) => output.finish(args.run(settings)),
             Self::Simulate(args) => output.finish(args.run(settings)),
         }

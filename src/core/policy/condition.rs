@@ -230,6 +230,11 @@ fn boolean(value: &str) -> Option<&'static str> {
 }
 
 impl Condition {
+    /// Whether what is known meets it; a variable without a value does not.
+    pub fn met(&self, facts: &Facts) -> bool {
+        self.holds(facts) == Ok(true)
+    }
+
     /// Whether the request meets it.
     ///
     /// # Errors

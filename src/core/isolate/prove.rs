@@ -1,0 +1,428 @@
+//! The proof: every way to reach, every state of both devices, one search each.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::atom::{ANY, Atom, Lazy, Trie};
+use super::confirm::Confirm;
+use super::names::in_names;
+use super::scene::{Access, Client, Scene, Station, Way, after, filter_set, text};
+use super::search::{Found, Question, walk};
+use super::slots::{Assignment, Kind, Side, Slots};
+use super::track::Track;
+use super::{Counterexample, Doubt, Fleet, Limit, Reach, Verdict, Why, split};
+use crate::core::policy::Action;
+
+/// The most states that all searches for one way to reach may walk through.
+const BUDGET: usize = 40_000;
+/// The most findings of one search that are tried with concrete names.
+const TRIES: usize = 12;
+
+/// Looks for two devices that the fleet's policies do not keep apart.
+pub fn prove(fleet: &Fleet<'_>) -> Verdict {
+    let slots = Slots::new(&fleet.names, &fleet.same, &fleet.unique);
+    let prover = Prover::new(fleet, &slots);
+    let scene = prover.scene(Assignment::new());
+    let mut verdict = Verdict::default();
+    for reach in Reach::ALL {
+        // Of two devices of one kind, either may be the first.
+        if reach == Reach::ReceiveFrom && fleet.other.is_none() {
+            continue;
+        }
+        prover.left.set(BUDGET);
+        match prover.ask(&scene, reach) {
+            Answer::No => {}
+            Answer::Yes(found) => verdict.counterexamples.push(*found),
+            Answer::Perhaps(_) if split::whole_levels(fleet) => {
+                match split::decide(&prover, reach) {
+                    Answer::No => {}
+                    Answer::Yes(found) => verdict.counterexamples.push(*found),
+                    Answer::Perhaps(why) => verdict.doubts.push(Doubt { reach, why }),
+                }
+            }
+            Answer::Perhaps(why) => verdict.doubts.push(Doubt { reach, why }),
+        }
+    }
+    verdict.statements = scene.labels();
+    verdict.statements.sort_unstable();
+    verdict.statements.dedup();
+    verdict.open = scene.open.take();
+    let free = slots.all().into_iter();
+    let free = free.filter(|slot| slots.kind(*slot) == Kind::Free);
+    verdict.free = free.map(|slot| slots.key(slot)).collect();
+    verdict.searches = scene.searches();
+    verdict
+}
+
+/// What came of a question.
+pub(super) enum Answer {
+    /// There is no such word.
+    No,
+    /// There is, and these devices show it.
+    Yes(Box<Counterexample>),
+    /// The patterns overlap, but no devices show it.
+    Perhaps(Why),
+}
+
+/// What stays the same for all searches of a fleet.
+pub(super) struct Prover<'a> {
+    pub(super) fleet: &'a Fleet<'a>,
+    pub(super) slots: &'a Slots<'a>,
+    pub(super) confirm: Confirm<'a>,
+    left: Cell<usize>,
+    /// Topics that all may use, that all may publish to, that all may receive; client ids.
+    shared: [Option<Rc<Lazy>>; 4],
+}
+
+/// A station with what it may do.
+struct Equipped {
+    station: Station,
+    /// Its thing's name.
+    name: Vec<Atom>,
+    connect: Access,
+    publish: Access,
+    receive: Access,
+    subscribe: Access,
+}
+
+impl<'a> Prover<'a> {
+    fn new(fleet: &'a Fleet<'a>, slots: &'a Slots<'a>) -> Self {
+        let topics = fleet.place.arn("topic", "");
+        let clients = fleet.place.arn("client", "");
+        let shared = &fleet.shared;
+        Self {
+            fleet,
+            slots,
+            confirm: Confirm::new(fleet, slots),
+            left: Cell::new(BUDGET),
+            shared: [
+                filter_set(shared.topics.iter(), &topics),
+                filter_set(shared.publish.iter(), &topics),
+                filter_set(shared.receive.iter(), &topics),
+                filter_set(shared.clients.iter(), &clients),
+            ],
+        }
+    }
+
+    pub(super) fn scene(&self, assigned: Assignment) -> Scene<'a> {
+        let policies = [
+            self.fleet.policies,
+            self.fleet.other.unwrap_or(self.fleet.policies),
+        ];
+        Scene::new(self.slots, policies, assigned)
+    }
+
+    /// Whether a device can reach another in this way, names and all decided by what was found.
+    pub(super) fn ask(&self, scene: &Scene<'a>, reach: Reach) -> Answer {
+        let mut yes = None;
+        let mut doubt = None;
+        let mut tried = BTreeSet::new();
+        let outcome = self.search(scene, reach, &mut |found| {
+            let statements = found.ends.iter().filter_map(|label| scene.label(*label));
+            doubt.get_or_insert_with(|| Why::Unconfirmed {
+                word: found.word.clone(),
+                statements: statements.collect(),
+            });
+            if tried.insert((found.word.clone(), found.spans.clone())) {
+                yes = self.try_out(scene, reach, &found);
+            }
+            yes.is_none() && tried.len() < TRIES
+        });
+        match (yes, doubt, outcome) {
+            (Some(found), ..) => Answer::Yes(Box::new(found)),
+            (None, Some(why), _) => Answer::Perhaps(why),
+            (None, None, Err(Limit)) => Answer::Perhaps(Why::Limit),
+            (None, None, Ok(())) => Answer::No,
+        }
+    }
+
+    /// Tries a finding with concrete values: first the very word, then any.
+    fn try_out(&self, scene: &Scene<'a>, reach: Reach, found: &Found) -> Option<Counterexample> {
+        for (word, spans) in self.variants(found) {
+            let mut assigned = scene.assigned.clone();
+            let texts = spans.into_iter().map(|(slot, text)| (slot, Some(text)));
+            let pinned: BTreeSet<_> = texts
+                .map(|(slot, text)| {
+                    assigned.insert(slot, text);
+                    slot
+                })
+                .collect();
+            let Some(assigned) = self.confirm.complete(assigned) else {
+                continue;
+            };
+            let devices = self.confirm.devices(&assigned, &pinned);
+            if let Some(yes) = self.confirm.check(&devices, reach, &word) {
+                return Some(yes);
+            }
+            let concrete = self.scene(assigned);
+            let mut yes = None;
+            let mut tries = 0;
+            // A limit met here only leaves the doubt standing.
+            let _ = self.search(&concrete, reach, &mut |found| {
+                tries += 1;
+                yes = self.confirm.check(&devices, reach, &found.word);
+                yes.is_none() && tries < TRIES
+            });
+            if yes.is_some() {
+                return yes;
+            }
+        }
+        None
+    }
+
+    /// The word and its values as they were found, and again with the letters that stand for others
+    /// made to differ from each other; those that go together.
+    fn variants(&self, found: &Found) -> Vec<(String, Vec<(u8, String)>)> {
+        let (other, letters) = (found.letters[0], &found.letters);
+        let stand_ins: Vec<char> = STAND_INS
+            .chars()
+            .filter(|c| *c == other || !letters.contains(c))
+            .collect();
+        let plain: Vec<char> = found.word.chars().collect();
+        let varied: Vec<char> = plain
+            .iter()
+            .enumerate()
+            .map(|(n, c)| {
+                if *c == other {
+                    stand_ins[n % stand_ins.len()]
+                } else {
+                    *c
+                }
+            })
+            .collect();
+        let mut variants = Vec::new();
+        for word in [varied, plain] {
+            let mut values: Vec<(u8, String)> = Vec::new();
+            for (slot, from, to) in &found.spans {
+                let value = (*slot, word[*from..*to].iter().collect());
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+            let clash = values.iter().any(|(a, x)| {
+                let others = values.iter();
+                let same = |(b, y): &&(u8, String)| {
+                    (a == b && x != y) || (self.slots.distinct(*a, *b) && x == y)
+                };
+                others.clone().any(|other| same(&other))
+            });
+            if !clash {
+                variants.push((word.into_iter().collect(), values));
+            }
+        }
+        variants
+    }
+
+    /// Walks through every state of both devices.
+    ///
+    /// # Errors
+    /// [`Limit`].
+    pub(super) fn search(
+        &self,
+        scene: &Scene<'a>,
+        reach: Reach,
+        on_found: &mut dyn FnMut(Found) -> bool,
+    ) -> Result<(), Limit> {
+        let [first, second] = Side::BOTH.map(|side| self.stations(scene, side));
+        let (first, second) = (first?, second?);
+        let mut going = true;
+        for one in &first {
+            for two in &second {
+                for tracks in self.tracks(reach, one, two) {
+                    let mut found_one = |found| {
+                        going = on_found(found);
+                        going
+                    };
+                    scene.count();
+                    walk(&self.question(tracks)?, &mut found_one)?;
+                    if !going {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn question(&self, tracks: Vec<Track>) -> Result<Question<'_>, Limit> {
+        Ok(Question {
+            letters: letters(&tracks, self.slots)?.into(),
+            tracks,
+            slots: self.slots,
+            left: &self.left,
+        })
+    }
+
+    /// Every state in which a device can be connected.
+    fn stations(&self, scene: &Scene<'a>, side: Side) -> Result<Vec<Equipped>, Limit> {
+        let mut stations = Vec::new();
+        if !self.fleet.exclusive {
+            stations.push(Station {
+                side,
+                attached: true,
+                client: Client::Own,
+            });
+        }
+        let any = Station {
+            side,
+            attached: self.fleet.exclusive,
+            client: Client::Like(vec![ANY]),
+        };
+        if scene.uses_client_id(side) {
+            let entries = scene.access(&any, Action::Connect).entries;
+            for client in after(&entries, &self.fleet.place.arn("client", "")) {
+                let client = text(&client).map_or(Client::Like(client), Client::Is);
+                stations.push(Station {
+                    client,
+                    ..any.clone()
+                });
+            }
+        } else {
+            stations.push(any);
+        }
+        let mut equipped = Vec::new();
+        for station in stations {
+            let one = Equipped {
+                connect: scene.access(&station, Action::Connect),
+                publish: scene.access(&station, Action::Publish),
+                receive: scene.access(&station, Action::Receive),
+                subscribe: scene.access(&station, Action::Subscribe),
+                name: scene.name(side),
+                station,
+            };
+            if self.can_connect(&one)? {
+                equipped.push(one);
+            }
+        }
+        Ok(equipped)
+    }
+
+    fn can_connect(&self, one: &Equipped) -> Result<bool, Limit> {
+        let mut can = false;
+        for way in &one.connect.ways {
+            let mut track = self.track("client");
+            Self::connects(&mut track, one, way);
+            walk(&self.question(vec![track])?, &mut |_| {
+                can = true;
+                false
+            })?;
+        }
+        Ok(can)
+    }
+
+    fn track(&self, kind: &str) -> Track {
+        Track {
+            prefix: self.fleet.place.arn(kind, ""),
+            filter: kind == "topicfilter",
+            ..Track::default()
+        }
+    }
+
+    /// Adds that a station connects with the word.
+    fn connects(track: &mut Track, one: &Equipped, way: &Way) {
+        let client = match &one.station.client {
+            Client::Own => one.name.clone(),
+            Client::Like(atoms) => atoms.clone(),
+            Client::Is(text) => text.chars().map(Atom::Char).collect(),
+        };
+        let prefix = track.prefix.chars().map(Atom::Char);
+        let whole: Vec<Atom> = prefix.chain(client).collect();
+        track.tries.push(Rc::new(Trie::of(&whole)));
+        add(track, &one.connect, way);
+    }
+
+    /// The tracks of every way in which two stations can do what is asked.
+    fn tracks(&self, reach: Reach, one: &Equipped, two: &Equipped) -> Vec<Vec<Track>> {
+        let stations = [one, two];
+        let kind = if reach == Reach::Connect {
+            "client"
+        } else {
+            "topic"
+        };
+        let mut base = self.track(kind);
+        let shared = match reach {
+            Reach::Connect => [&self.shared[3], &None],
+            Reach::PublishAs => [&self.shared[0], &self.shared[1]],
+            Reach::ReceiveAs => [&self.shared[0], &self.shared[2]],
+            Reach::PublishTo | Reach::ReceiveFrom => [&self.shared[0], &None],
+        };
+        base.guards.extend(shared.into_iter().flatten().cloned());
+        let mut all = vec![vec![base]];
+        for (station, action) in stations.into_iter().zip(reach.actions()) {
+            let mut next = Vec::new();
+            for tracks in &all {
+                self.extend(&mut next, tracks, (station, action));
+            }
+            all = next;
+        }
+        all
+    }
+
+    /// Adds one station's doing, in every way, to tracks that there are.
+    fn extend(
+        &self,
+        all: &mut Vec<Vec<Track>>,
+        tracks: &[Track],
+        (one, action): (&Equipped, Action),
+    ) {
+        let own = match action {
+            Action::Connect => &one.connect,
+            Action::Publish => &one.publish,
+            _ => &one.receive,
+        };
+        for way in &own.ways {
+            let mut tracks = tracks.to_vec();
+            if action == Action::Connect {
+                Self::connects(&mut tracks[0], one, way);
+            } else {
+                add(&mut tracks[0], own, way);
+            }
+            if action != Action::Receive {
+                all.push(tracks);
+                continue;
+            }
+            for subscribe in &one.subscribe.ways {
+                let mut filter = self.track("topicfilter");
+                add(&mut filter, &one.subscribe, subscribe);
+                let mut tracks = tracks.clone();
+                tracks.push(filter);
+                all.push(tracks);
+            }
+        }
+    }
+}
+
+/// Adds what an access asks of a word.
+fn add(track: &mut Track, access: &Access, way: &Way) {
+    track.tries.push(Rc::clone(&way.trie));
+    track.tries.extend(access.musts.iter().cloned());
+    let guards = way.none_of.iter().chain(&access.denied);
+    track.guards.extend(guards.cloned());
+}
+
+/// The characters that tell words apart: first one that stands for all other characters of names.
+fn letters(tracks: &[Track], slots: &Slots<'_>) -> Result<Vec<char>, Limit> {
+    let topic = !tracks[0].prefix.ends_with("client/");
+    let mut named: BTreeSet<char> = slots.characters().clone();
+    for track in tracks {
+        track.characters(slots, &mut named)?;
+    }
+    let mut letters: Vec<char> = STAND_INS
+        .chars()
+        .filter(|c| !named.contains(c))
+        .take(1)
+        .collect();
+    letters.extend(named.iter().filter(|c| in_names(**c)));
+    letters.push('/');
+    letters.extend("~!@ ,;=".chars().find(|c| !named.contains(c)));
+    let rest = named
+        .iter()
+        .filter(|c| !in_names(**c) && !"/$\0".contains(**c));
+    letters.extend(rest.filter(|c| !topic || !"+#".contains(**c)));
+    letters.push('$');
+    Ok(letters)
+}
+
+/// Characters of names, those first that read well for any other.
+const STAND_INS: &str = "xyzwvutsrqponmlkjihgfedcba0123456789XYZ";
