@@ -278,7 +278,26 @@ fn what_we_ship_is_written_linted_and_planned() {
         let plan = [&["template", "plan", "-t", name], &given[..]].concat();
         assert_eq!(json(&project, &plan, 0)["access"], "allowed");
         project.ok(&["template", "show", name, "--shipped"]);
+        if let Some(path) = written["policy_file"].as_str() {
+            isolated(&project, path);
+        }
     }
+}
+
+/// The policy is clean, and keeps devices apart.
+fn isolated(project: &Project, policy: &str) {
+    json(
+        project,
+        &["policy", "lint", policy, "--deny", "warnings"],
+        0,
+    );
+    let shared: &[&str] = match policy {
+        "jitp-certificate-policy.json" => &["--same", "iot:Certificate.Subject.CommonName"],
+        path if path.contains("tenant") => &["--shared-receive", "tenants/+/news"],
+        _ => &[],
+    };
+    let isolate = [&["policy", "isolate", policy], shared].concat();
+    assert_eq!(json(project, &isolate, 0)["proved"], true, "{policy}");
 }
 
 /// A template with a slip of every kind that is told before the first connect.
