@@ -2,6 +2,7 @@
 // corpus (tests/it/fuzz_corpus.rs) call the same ones. An entry may refuse its input, and nothing else.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use nameplate::core::batch::{ListFormat, Rows, Slip};
 use nameplate::core::cert::Certificate;
@@ -18,7 +19,8 @@ use nameplate::core::ledger_place::LedgerPlace;
 use nameplate::core::path::{self, PathRequest, Pool, Usage};
 use nameplate::core::pattern;
 use nameplate::core::pem;
-use nameplate::core::policy::Document;
+use nameplate::core::policy::{Action, Compiled, Document, Facts, NamedPolicy, Request, decide};
+use nameplate::core::policylint;
 use nameplate::core::profile::Profile;
 use nameplate::core::renewal::Margin;
 use nameplate::core::sntp::{self, Sent};
@@ -237,10 +239,35 @@ pub(crate) fn template(data: &[u8]) {
     }
 }
 
-/// An AWS IoT policy.
+/// An AWS IoT policy: the compiled decision is the plain one, and what is mended can be read and
+/// has nothing left to mend.
 pub(crate) fn policy(data: &[u8]) {
-    if let Some(Ok(policy)) = text(data).map(Document::parse) {
-        let _ = policy.statements().len();
+    let Some(text) = text(data) else {
+        return;
+    };
+    let request = policylint::Request::default();
+    let linted = policylint::lint(text, &request);
+    let Ok(document) = Document::parse(text) else {
+        return;
+    };
+    if !linted.fixes.is_empty() {
+        let fixed = policylint::fix(text, &request, |_| true);
+        assert!(Document::parse_any_size(&fixed.text).is_ok());
+        let again = policylint::fix(&fixed.text, &request, |_| true);
+        assert_eq!(again.text, fixed.text);
+    }
+    let policies = [NamedPolicy {
+        name: "p".to_owned(),
+        document: Arc::new(document),
+    }];
+    let facts = Facts::new("c").with("iot:Certificate.Subject.CommonName", vec!["a".into()]);
+    let compiled = Compiled::new(&policies, &facts);
+    for action in Action::all() {
+        for resource in ["*", "arn:aws:iot:us-east-1:123456789012:topic/a", text] {
+            let request = Request { action, resource };
+            let plain = decide(&policies, &facts, request).outcome;
+            assert_eq!(compiled.decide(request).outcome, plain);
+        }
     }
 }
 

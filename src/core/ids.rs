@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::explain::{Explain, Kind};
 
@@ -103,14 +104,12 @@ names! {
 
 /// A certificate id: lower-hex SHA-256 of the DER, as AWS IoT shows it. 64 characters.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CertificateId(String);
+pub struct CertificateId(Arc<str>);
 
 impl CertificateId {
     /// The id of a certificate's DER bytes.
     pub fn of_der(der: &[u8]) -> Self {
-        Self(hex(
-            ring::digest::digest(&ring::digest::SHA256, der).as_ref()
-        ))
+        Self(hex(ring::digest::digest(&ring::digest::SHA256, der).as_ref()).into())
     }
 
     /// The id as text.
@@ -130,7 +129,7 @@ impl CertificateId {
 
     /// From the 32 bytes of the hash; `None` for another number of bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() == 32).then(|| Self(hex(bytes)))
+        (bytes.len() == 32).then(|| Self(hex(bytes).into()))
     }
 
     /// The first 12 characters, for people.
@@ -143,7 +142,7 @@ impl FromStr for CertificateId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
         if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(Self(text.to_ascii_lowercase()));
+            return Ok(Self(text.to_ascii_lowercase().into()));
         }
         Err(IdError {
             what: "certificate id",
@@ -225,11 +224,15 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
-    bytes
-        .iter()
-        .flat_map(|b| [digit(b >> 4), digit(b & 15)])
-        .collect()
+    let mut text = vec![0; bytes.len() * 2];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [
+            DIGITS[usize::from(byte >> 4)],
+            DIGITS[usize::from(byte & 15)],
+        ];
+    }
+    // Digits are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -173,7 +173,11 @@ impl fmt::Display for Pkcs11Uri {
             ("pin-source", self.pin_source.as_ref()),
         ];
         let query = query.into_iter().filter_map(|(name, value)| {
-            let value = path(value?);
+            let mut value = path(value?);
+            if name == "pin-source" && ["file:", "//"].iter().any(|at| value.starts_with(at)) {
+                // Else its start would be read as part of the URI.
+                value.insert_str(0, "file://");
+            }
             Some(format!("{name}={}", percent_encode(value.as_bytes())))
         });
         let query: Vec<String> = query.collect();
@@ -378,6 +382,10 @@ mod tests {
         for source in ["/run/pin", "file:///run/pin", "file:%2Frun/pin"] {
             let uri = pkcs11(&format!("pkcs11:object=ca?pin-source={source}"));
             assert_eq!(uri.pin_source, Some("/run/pin".into()), "{source}");
+        }
+        for source in ["//file:/x", "file:////x"] {
+            let uri = pkcs11(&format!("pkcs11:object=ca?pin-source={source}"));
+            assert_eq!(pkcs11(&uri.to_string()), uri, "{source}");
         }
     }
 

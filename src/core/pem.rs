@@ -52,35 +52,42 @@ pub fn parse_within(text: &[u8], max: usize) -> Result<Vec<Block>, PemError> {
 
 /// One block with 64-character lines and a closing newline.
 pub fn encode(label: &str, der: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let symbol = |n: u32, shift: u32| char::from(ALPHABET[(n >> shift & 63) as usize]);
-    let mut text = String::with_capacity(der.len() * 4 / 3 + der.len() / 48 + 2 * label.len() + 40);
-    text.push_str("-----BEGIN ");
-    text.push_str(label);
-    text.push_str("-----\n");
+    // Full size from the start: where it grew, it would leave parts of a key behind.
+    let size = der.len() * 4 / 3 + der.len() / 48 + 2 * label.len() + 40;
+    let mut text = Vec::with_capacity(size);
+    for part in ["-----BEGIN ", label, "-----\n"] {
+        text.extend_from_slice(part.as_bytes());
+    }
     for line in der.chunks(48) {
         let (whole, rest) = line.as_chunks::<3>();
         for [a, b, c] in whole {
-            let n = u32::from_be_bytes([0, *a, *b, *c]);
-            text.extend([symbol(n, 18), symbol(n, 12), symbol(n, 6), symbol(n, 0)]);
+            text.extend_from_slice(&symbols([*a, *b, *c]));
         }
         match rest {
             [a] => {
-                let n = u32::from_be_bytes([0, *a, 0, 0]);
-                text.extend([symbol(n, 18), symbol(n, 12), '=', '=']);
+                let [first, second, ..] = symbols([*a, 0, 0]);
+                text.extend_from_slice(&[first, second, b'=', b'=']);
             }
             [a, b] => {
-                let n = u32::from_be_bytes([0, *a, *b, 0]);
-                text.extend([symbol(n, 18), symbol(n, 12), symbol(n, 6), '=']);
+                let [first, second, third, _] = symbols([*a, *b, 0]);
+                text.extend_from_slice(&[first, second, third, b'=']);
             }
             _ => {}
         }
-        text.push('\n');
+        text.push(b'\n');
     }
-    text.push_str("-----END ");
-    text.push_str(label);
-    text.push_str("-----\n");
-    text
+    for part in ["-----END ", label, "-----\n"] {
+        text.extend_from_slice(part.as_bytes());
+    }
+    // The label is text, and symbols are ASCII.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Three bytes in base64 (RFC 4648 §4).
+fn symbols([a, b, c]: [u8; 3]) -> [u8; 4] {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let n = u32::from_be_bytes([0, a, b, c]);
+    [18, 12, 6, 0].map(|shift| ALPHABET[(n >> shift & 63) as usize])
 }
 
 /// Bytes that are not the PEM they should be.

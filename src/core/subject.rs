@@ -196,8 +196,10 @@ fn split_unescaped(text: &str, separator: char) -> Vec<String> {
 
 /// Without the spaces around it, except one at the end that is escaped.
 fn trimmed(value: &str) -> &str {
-    let value = value.trim_start();
-    let end = value.trim_end();
+    // Only these: others, such as U+2000, are part of the value, as X.509 has it.
+    let space = |c: char| c.is_ascii_whitespace();
+    let value = value.trim_start_matches(space);
+    let end = value.trim_end_matches(space);
     let slashes = end.bytes().rev().take_while(|byte| *byte == b'\\').count();
     let kept = value[end.len()..]
         .chars()
@@ -313,7 +315,16 @@ mod tests {
 
     #[test]
     fn spaces_and_controls_survive_being_printed() {
-        for value in [" a", "a ", "  ", " ", "a b", " , ", "é "] {
+        for value in [
+            " a",
+            "a ",
+            "  ",
+            " ",
+            "a b",
+            " , ",
+            "é ",
+            "\u{2000}=\u{2000}",
+        ] {
             let subject = Subject::new(vec![Attribute {
                 oid: "2.5.4.10".into(),
                 value: value.into(),

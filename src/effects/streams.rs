@@ -146,18 +146,18 @@ impl Stream for Growing {
         Ok(about.len())
     }
 
-    fn cut(&mut self, length: u64) -> Result<(), FileError> {
+    fn cut(&self, length: u64) -> Result<(), FileError> {
         self.file
             .set_len(length)
             .and_then(|()| self.file.sync_all())
             .map_err(writing(&self.path))
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
-        self.file.write_all(bytes).map_err(writing(&self.path))
+    fn append(&self, bytes: &[u8]) -> Result<(), FileError> {
+        (&self.file).write_all(bytes).map_err(writing(&self.path))
     }
 
-    fn sync(&mut self) -> Result<(), FileError> {
+    fn sync(&self) -> Result<(), FileError> {
         self.file.sync_data().map_err(writing(&self.path))
     }
 
@@ -175,17 +175,17 @@ impl Stream for Stdout {
         Ok(0)
     }
 
-    fn cut(&mut self, _: u64) -> Result<(), FileError> {
+    fn cut(&self, _: u64) -> Result<(), FileError> {
         Ok(())
     }
 
-    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+    fn append(&self, bytes: &[u8]) -> Result<(), FileError> {
         io::stdout()
             .write_all(bytes)
             .map_err(writing(Path::new("-")))
     }
 
-    fn sync(&mut self) -> Result<(), FileError> {
+    fn sync(&self) -> Result<(), FileError> {
         io::stdout().flush().map_err(writing(Path::new("-")))
     }
 

@@ -140,7 +140,7 @@ impl CaCrl<'_> {
         if !place.is_stdout() {
             return self.files.replace(&place.path, &bytes, Secrecy::Public);
         }
-        let mut stdout = self.streams.stream(&place.path, Secrecy::Public)?;
+        let stdout = self.streams.stream(&place.path, Secrecy::Public)?;
         stdout.append(&bytes)?;
         stdout.sync()
     }

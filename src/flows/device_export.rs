@@ -97,7 +97,7 @@ impl DeviceExport<'_> {
         let mut bytes = framed(shape, block)?;
         bytes.extend_from_slice(&ending(shape)?);
         if request.out == Path::new("-") {
-            let mut stdout = self.streams.stream(request.out, Secrecy::Private)?;
+            let stdout = self.streams.stream(request.out, Secrecy::Private)?;
             stdout.append(&bytes)?;
             return Ok(stdout.sync()?);
         }

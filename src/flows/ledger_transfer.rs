@@ -1,5 +1,6 @@
 //! `ledger export` and `ledger import`: a whole ledger to a file and back.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use crate::core::record::{LedgerCheck, LedgerFlaw};
 use crate::explain::{Explain, Kind};
 use crate::ports::ledger::{Feed, Ledger, LedgerError};
 use crate::ports::streams::{Stream, Streams};
-use crate::ports::{Clock, FileError, Files};
+use crate::ports::{Clock, FileError, Files, Swap, Tidy};
 
 /// How many bytes are written at once.
 const BLOCK: usize = 256 * 1024;
@@ -23,6 +24,10 @@ pub struct Transfer<'a> {
     pub files: &'a dyn Files,
     /// Files that grow, and lists.
     pub streams: &'a dyn Streams,
+    /// Gives a whole file its name.
+    pub swap: &'a dyn Swap,
+    /// Takes a file away that did not become whole.
+    pub tidy: &'a dyn Tidy,
     /// The record.
     pub ledger: &'a dyn Ledger,
 }
@@ -50,16 +55,40 @@ impl Gathered {
     }
 }
 
+/// `.NAME.part`, where a file grows until it is whole.
+fn part_beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".part");
+    path.with_file_name(name)
+}
+
 impl Transfer<'_> {
     /// Writes everything to a file that is not there yet, or to stdout (`-`); how many rows and
-    /// events there were.
+    /// events there were. The file has its name once it is whole.
     ///
     /// # Errors
     /// `file.*`, `ledger.*`.
     pub fn export(&self, to: &Path) -> Result<u64, TransferError> {
-        if to != Path::new("-") && self.files.exists(to) {
+        if to == Path::new("-") {
+            return self.write_to(to);
+        }
+        if self.files.exists(to) {
             return Err(FileError::Exists(to.to_owned()).into());
         }
+        let part = part_beside(to);
+        self.tidy.remove_file(&part)?;
+        let written = self
+            .write_to(&part)
+            .and_then(|entries| Ok(self.swap.rename(&part, to).map(|()| entries)?));
+        if written.is_err() {
+            // What went wrong first is what is told.
+            let _ = self.tidy.remove_file(&part);
+        }
+        written
+    }
+
+    fn write_to(&self, to: &Path) -> Result<u64, TransferError> {
         let mut out = Gathered {
             stream: self.streams.stream(to, Secrecy::Private)?,
             text: String::new(),

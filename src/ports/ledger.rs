@@ -22,6 +22,15 @@ pub struct Confirmation {
     pub der: Vec<u8>,
 }
 
+/// What a run has made, and how far its output is vouched for with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// The certificates.
+    pub confirmations: &'a [Confirmation],
+    /// The output's mark after them, if it has one.
+    pub checkpoint: Option<&'a Checkpoint>,
+}
+
 /// Which certificates to list. Everything that is `None` or `false` does not narrow.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -152,6 +161,22 @@ pub trait Ledger {
         checkpoint: Option<&Checkpoint>,
         now: UtcTime,
     ) -> Result<(), LedgerError>;
+
+    /// Confirms one block and claims the next; a ledger that can do both in one transaction saves
+    /// one sync. What is confirmed stays so only when the claims could be decided.
+    ///
+    /// # Errors
+    /// Those of [`Ledger::confirm_block`] and [`Ledger::claim`].
+    fn confirm_and_claim(
+        &self,
+        run: &dyn Run,
+        block: &Block<'_>,
+        intents: &[Intent],
+        now: UtcTime,
+    ) -> Result<Vec<Claim>, LedgerError> {
+        self.confirm_block(run, block.confirmations, block.checkpoint, now)?;
+        self.claim(run, intents, now)
+    }
 
     /// How far this output of a batch is vouched for; `None` when nothing was said of it.
     ///

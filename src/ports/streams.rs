@@ -32,7 +32,7 @@ pub trait Source: Sync {
 }
 
 /// A file that grows at its end.
-pub trait Stream: Send {
+pub trait Stream: Send + Sync {
     /// Its length in bytes.
     ///
     /// # Errors
@@ -43,19 +43,19 @@ pub trait Stream: Send {
     ///
     /// # Errors
     /// `file.write`.
-    fn cut(&mut self, length: u64) -> Result<(), FileError>;
+    fn cut(&self, length: u64) -> Result<(), FileError>;
 
     /// Puts bytes at its end; durable after [`Stream::sync`].
     ///
     /// # Errors
     /// `file.write`, `file.disk-full`.
-    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError>;
+    fn append(&self, bytes: &[u8]) -> Result<(), FileError>;
 
-    /// Makes all of it durable.
+    /// Makes durable what was put there before, also while more is put there.
     ///
     /// # Errors
     /// `file.write`.
-    fn sync(&mut self) -> Result<(), FileError>;
+    fn sync(&self) -> Result<(), FileError>;
 
     /// A reader at its start.
     ///

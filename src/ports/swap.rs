@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::FileError;
 
-/// Moves whole folders on one file system. What returns has reached the disk.
+/// Moves whole folders and files on one file system. What returns has reached the disk.
 pub trait Swap {
     /// Exchanges two folders in one step; `false` when this file system cannot.
     ///
@@ -12,7 +12,7 @@ pub trait Swap {
     /// `file.write`.
     fn exchange(&self, one: &Path, other: &Path) -> Result<bool, FileError>;
 
-    /// Renames a folder; its new name must be free.
+    /// Renames a folder or a file; its new name must be free.
     ///
     /// # Errors
     /// `file.exists`, `file.write`.

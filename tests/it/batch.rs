@@ -94,7 +94,7 @@ fn killed_at_random_moments_the_same_command_finishes() {
 }
 
 /// Unmounts when the test is over, however it ends.
-struct Mount(std::path::PathBuf);
+pub(crate) struct Mount(pub(crate) std::path::PathBuf);
 
 impl Drop for Mount {
     fn drop(&mut self) {

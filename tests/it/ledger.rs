@@ -1,6 +1,7 @@
 //! The ledger notices what is changed behind its back, and lets no two identities be live.
 
-use crate::project::{Project, quiet};
+use crate::batch::Mount;
+use crate::project::{Project, quiet, tool};
 
 #[test]
 fn every_change_behind_its_back_is_found() {
@@ -193,4 +194,29 @@ fn a_file_that_is_no_whole_ledger_is_refused() {
     assert_eq!(missing, (3, "file.missing".into()));
     let both = project.fails(&["ledger", "export"]);
     assert_eq!(both, (2, "output.shape".into()));
+}
+
+#[test]
+fn a_full_disk_leaves_no_part_of_an_export() {
+    let project = Project::with_ca();
+    for name in ["a", "b", "c", "d"] {
+        project.ok(&["device", "issue", name]);
+    }
+    std::fs::create_dir(project.path("small")).unwrap();
+    let small = project.path("small");
+    let target = small.to_str().unwrap();
+    // This needs root, as CI has; elsewhere it fails rather than pass untested.
+    tool(
+        "mount",
+        &["-t", "tmpfs", "-o", "size=4k", "tmpfs", target],
+        project.root(),
+    );
+    let mount = Mount(small.clone());
+    let args = ["ledger", "export", "small/whole.ndjson"];
+    assert_eq!(project.fails(&args), (4, "file.disk-full".into()));
+    assert_eq!(std::fs::read_dir(&small).unwrap().count(), 0);
+    tool("mount", &["-o", "remount,size=1M", target], project.root());
+    project.ok(&args);
+    assert_eq!(std::fs::read_dir(&small).unwrap().count(), 1);
+    drop(mount);
 }

@@ -39,6 +39,8 @@ pub(super) fn transfer(factory: &Factory) -> Transfer<'_> {
         clock: &factory.clock,
         files: &factory.files,
         streams: &factory.streams,
+        swap: &factory.swap,
+        tidy: &factory.files,
         ledger: &*factory.ledger,
     }
 }

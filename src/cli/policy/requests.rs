@@ -111,7 +111,8 @@ impl Line {
             (None, _) => {
                 let message = format!("{} needs a resource", action.name());
                 return Err(Failure::new(Kind::Usage, "policy.resource", message).hint(
-                    "name it with --resource: a topic, filter, client id or thing, or an ARN",
+                    "name it with --resource: a topic, filter, client id or thing, or an ARN; for \
+                     connect --client-id is enough",
                 ));
             }
         };

@@ -38,13 +38,26 @@ pub(super) fn tar(authority: &Authority, leaf: &Leaf<'_>, block: &mut Vec<u8>) {
     for (name, secrecy, [front, back]) in files {
         let length = front.len() + back.len();
         header.set_mode(secrecy.mode());
-        header.set_size(length as u64);
+        if let Some(ustar) = header.as_ustar_mut() {
+            ustar.size = octal(length);
+        }
         put_name(&mut header, leaf.name.as_bytes(), name.as_bytes());
         block.extend_from_slice(header.as_bytes());
         block.extend_from_slice(front.as_bytes());
         block.extend_from_slice(back.as_bytes());
         block.resize(block.len() + (RECORD - length % RECORD) % RECORD, 0);
     }
+}
+
+/// A size as ustar has it: 11 octal digits and a zero byte. Each file has one, and formatting costs
+/// more than the rest of its header.
+fn octal(mut size: usize) -> [u8; 12] {
+    let mut field = *b"00000000000\0";
+    for digit in field[..11].iter_mut().rev() {
+        *digit += u8::try_from(size & 7).unwrap_or_default();
+        size >>= 3;
+    }
+    field
 }
 
 /// The path, split where ustar splits it: a device's name fits into the prefix, which holds 155.

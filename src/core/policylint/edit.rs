@@ -55,6 +55,8 @@ pub fn fix(text: &str, request: &Request, wanted: impl Fn(&Fix) -> bool) -> Fixe
                 fixed.text = text;
                 fixed.fixes.push(next);
                 before = after;
+                // What was in the way of another fix may be gone.
+                refused.clear();
             }
             _ => {
                 refused.insert((next.rule, next.path));

@@ -11,8 +11,9 @@ use serde_json::json;
 use super::journal::Journal;
 use super::rows::{self, Cursor};
 use super::sql::{Database, Fault, Hold, Mode, first};
+use super::work::{Inner, Work};
 use super::{transfer, verify};
-use crate::core::ids::{CertificateId, hex};
+use crate::core::ids::CertificateId;
 use crate::core::ledger_file::Entry;
 use crate::core::record::{
     AuthorityRecord, CertificateRecord, CertificateState, CrlRecord, IdentityPurpose, Intent,
@@ -21,7 +22,7 @@ use crate::core::record::{
 use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::UtcTime;
 use crate::ports::ledger::{
-    Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError, NextCrl, Run,
+    Block, Checkpoint, Claim, Confirmation, Feed, Filter, Ledger, LedgerError, NextCrl, Run,
 };
 
 /// How many certificates a list reads at once.
@@ -31,20 +32,6 @@ const PAGE: i64 = 1_024;
 pub struct SqlLedger {
     place: PathBuf,
     inner: Mutex<Inner>,
-}
-
-/// What one thread at a time may touch.
-pub(super) struct Inner {
-    pub(super) database: Box<dyn Database>,
-    /// The numbers of issuers that stand in the database for good.
-    issuers: HashMap<CertificateId, i64>,
-}
-
-/// A transaction that writes.
-pub(super) struct Work<'a> {
-    pub(super) inner: &'a mut Inner,
-    pub(super) journal: Journal,
-    place: &'a Path,
 }
 
 impl SqlLedger {
@@ -134,116 +121,6 @@ impl SqlLedger {
     }
 }
 
-impl Work<'_> {
-    /// Runs part of the transaction.
-    pub(super) fn with<T>(
-        &mut self,
-        part: impl FnOnce(&mut dyn Database) -> Result<T, Fault>,
-    ) -> Result<T, LedgerError> {
-        part(&mut *self.inner.database).map_err(|fault| fault.at(self.place))
-    }
-
-    /// Appends an event.
-    pub(super) fn event(
-        &mut self,
-        now: UtcTime,
-        kind: &str,
-        (subject, body): (String, serde_json::Value),
-    ) -> Result<(), LedgerError> {
-        let event = (kind, subject, body.to_string());
-        self.journal
-            .append(&mut *self.inner.database, now, event)
-            .map_err(|fault| fault.at(self.place))
-    }
-
-    /// Writes a row back, and an event about it.
-    fn save(
-        &mut self,
-        (nr, record): (i64, &CertificateRecord),
-        detail: &str,
-    ) -> Result<(), LedgerError> {
-        self.with(|database| rows::update(database, (nr, record)))?;
-        self.journal
-            .certificate(&mut *self.inner.database, record, detail)
-            .map_err(|fault| fault.at(self.place))
-    }
-
-    /// An event about each block of rows.
-    pub(super) fn block(
-        &mut self,
-        (run, kind): (&str, &str),
-        records: &[CertificateRecord],
-    ) -> Result<(), LedgerError> {
-        self.journal
-            .block(&mut *self.inner.database, (run, kind), records)
-            .map_err(|fault| fault.at(self.place))
-    }
-
-    fn open_intent(&mut self, key: &SerialKey) -> Result<(i64, CertificateRecord), LedgerError> {
-        self.with(|database| rows::by_key(database, key))?
-            .filter(|(_, record)| record.state == CertificateState::Intended)
-            .ok_or_else(|| LedgerError::NoIntent(key.event_subject()))
-    }
-
-    fn known(&mut self, id: &CertificateId) -> Result<(i64, CertificateRecord), LedgerError> {
-        self.with(|database| rows::by_id(database, id))?
-            .ok_or_else(|| LedgerError::Unknown(id.to_string()))
-    }
-
-    /// The issuer's number, given to it at its first certificate.
-    pub(super) fn issuer(&mut self, id: &CertificateId) -> Result<i64, LedgerError> {
-        if let Some(number) = self.inner.issuers.get(id) {
-            return Ok(*number);
-        }
-        let number = self.with(|database| {
-            database.execute(
-                "INSERT INTO issuers (id) VALUES (?1) ON CONFLICT (id) DO NOTHING",
-                &[id.bytes().into()],
-            )?;
-            let sql = "SELECT ref FROM issuers WHERE id = ?1";
-            let number = first(database, (sql, &[id.bytes().into()]), |row| {
-                rows::int(row, 0)
-            })?;
-            number.ok_or_else(|| Fault::unreadable(0))
-        })?;
-        self.inner.issuers.insert(id.clone(), number);
-        Ok(number)
-    }
-
-    /// What stands in the way of `record`, as its claim's answer.
-    fn in_the_way(
-        &mut self,
-        run: &dyn Run,
-        record: &CertificateRecord,
-        living: &mut HashMap<i64, bool>,
-    ) -> Result<Claim, LedgerError> {
-        let holder = self
-            .with(|database| rows::holder(database, record))?
-            .ok_or_else(|| LedgerError::Serial(hex(&record.serial)))?;
-        if holder.state != CertificateState::Intended {
-            return Ok(Claim::Live(Box::new(holder)));
-        }
-        let alive = match rows::run_number(&holder) {
-            None => false,
-            Some(_) if holder.run.as_deref() == Some(run.id()) => true,
-            Some(other) => *living
-                .entry(other)
-                .or_insert_with(|| self.inner.database.is_alive(other)),
-        };
-        Ok(if alive {
-            Claim::Busy
-        } else {
-            Claim::Leftover(Box::new(holder))
-        })
-    }
-}
-
-/// A run's number in the database.
-fn number_of(run: &dyn Run) -> Result<i64, LedgerError> {
-    let number = run.id().parse();
-    number.map_err(|_| LedgerError::NoIntent(format!("run:{}", run.id())))
-}
-
 impl Ledger for SqlLedger {
     fn hold(&self) -> Result<Box<dyn std::any::Any>, LedgerError> {
         self.read(|database| database.hold(Hold::Authorities))?
@@ -274,30 +151,7 @@ impl Ledger for SqlLedger {
         intents: &[Intent],
         now: UtcTime,
     ) -> Result<Vec<Claim>, LedgerError> {
-        let mut living = HashMap::new();
-        self.write(|work| {
-            let mut all = Vec::with_capacity(intents.len());
-            for intent in intents {
-                let record = CertificateRecord {
-                    run: Some(run.id().to_owned()),
-                    ..CertificateRecord::intended(intent, now)
-                };
-                all.push((work.issuer(&record.issuer)?, record));
-            }
-            let added = work.with(|database| database.insert_free(&all))?;
-            let mut claims = Vec::with_capacity(all.len());
-            let mut written = Vec::with_capacity(all.len());
-            for ((_, record), added) in all.into_iter().zip(added) {
-                if added {
-                    written.push(record);
-                    claims.push(Claim::Claimed);
-                } else {
-                    claims.push(work.in_the_way(run, &record, &mut living)?);
-                }
-            }
-            work.block((run.id(), "certificates.intended"), &written)?;
-            Ok(claims)
-        })
+        self.write(|work| work.claim(run, intents, now))
     }
 
     fn confirm_block(
@@ -307,26 +161,23 @@ impl Ledger for SqlLedger {
         checkpoint: Option<&Checkpoint>,
         now: UtcTime,
     ) -> Result<(), LedgerError> {
-        let number = number_of(run)?;
+        let block = Block {
+            confirmations,
+            checkpoint,
+        };
+        self.write(|work| work.confirm(run, &block, now))
+    }
+
+    fn confirm_and_claim(
+        &self,
+        run: &dyn Run,
+        block: &Block<'_>,
+        intents: &[Intent],
+        now: UtcTime,
+    ) -> Result<Vec<Claim>, LedgerError> {
         self.write(|work| {
-            let mut all = Vec::with_capacity(confirmations.len());
-            for one in confirmations {
-                all.push((work.issuer(&one.key.issuer)?, one));
-            }
-            let sealed = work.with(|database| database.seal(number, &all, now))?;
-            if sealed.len() < confirmations.len() {
-                let lost = |one: &&Confirmation| {
-                    !sealed.iter().any(|record| record.serial == one.key.serial)
-                };
-                let lost = confirmations.iter().find(lost);
-                let subject = lost.map(|one| one.key.event_subject());
-                return Err(LedgerError::NoIntent(subject.unwrap_or_default()));
-            }
-            work.block((run.id(), "certificates.issued"), &sealed)?;
-            match checkpoint {
-                Some(mark) => work.with(|database| rows::save_checkpoint(database, mark)),
-                None => Ok(()),
-            }
+            work.confirm(run, block, now)?;
+            work.claim(run, intents, now)
         })
     }
 

@@ -1,5 +1,7 @@
 //! The append-only journal: each event is bound to its past, and says what the rows it wrote hold.
 
+use std::borrow::Borrow;
+
 use serde_json::json;
 
 use super::rows;
@@ -76,12 +78,12 @@ impl Journal {
         &mut self,
         database: &mut dyn Database,
         (run, kind): (&str, &str),
-        records: &[CertificateRecord],
+        records: &[impl Borrow<CertificateRecord>],
     ) -> Result<(), Fault> {
-        for records in records.chunk_by(|a, b| a.issuer == b.issuer) {
+        for records in records.chunk_by(|a, b| a.borrow().issuer == b.borrow().issuer) {
             let body = block_body(records);
             let subject = format!("run:{run}");
-            self.append(database, records[0].updated, (kind, subject, body))?;
+            self.append(database, records[0].borrow().updated, (kind, subject, body))?;
         }
         Ok(())
     }
@@ -89,12 +91,12 @@ impl Journal {
 
 /// `{"issuer":ID,"rows":{SERIAL:DIGEST,…}}`, written straight: a block has thousands of rows, and
 /// all of it is hexadecimal.
-fn block_body(records: &[CertificateRecord]) -> String {
+fn block_body(records: &[impl Borrow<CertificateRecord>]) -> String {
     let mut body = String::with_capacity(100 + records.len() * 102);
     body.push_str("{\"issuer\":\"");
-    body.push_str(records[0].issuer.as_str());
+    body.push_str(records[0].borrow().issuer.as_str());
     body.push_str("\",\"rows\":{");
-    for (n, record) in records.iter().enumerate() {
+    for (n, record) in records.iter().map(Borrow::borrow).enumerate() {
         body.push_str(if n == 0 { "\"" } else { ",\"" });
         body.push_str(&hex(&record.serial));
         body.push_str("\":\"");

@@ -16,5 +16,6 @@ mod runs;
 mod sql;
 mod transfer;
 mod verify;
+mod work;
 
 pub use book::SqlLedger;

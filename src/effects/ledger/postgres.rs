@@ -406,7 +406,7 @@ impl Database for Postgres {
         Ok(())
     }
 
-    fn insert_free(&mut self, all: &[(i64, CertificateRecord)]) -> Result<Vec<bool>, Fault> {
+    fn insert_free(&mut self, all: &[(i64, Arc<CertificateRecord>)]) -> Result<Vec<bool>, Fault> {
         let values: Vec<_> = all
             .iter()
             .map(|(issuer, record)| rows::intent_values(*issuer, record))
@@ -425,7 +425,7 @@ impl Database for Postgres {
             added.insert((row.try_get::<_, i64>(0)?, row.try_get::<_, Vec<u8>>(1)?));
         }
         // Taken out when met: a serial number that stands twice in one block was added once.
-        let was_added = |(issuer, record): &(i64, CertificateRecord)| {
+        let was_added = |(issuer, record): &(i64, Arc<CertificateRecord>)| {
             added.remove(&(*issuer, record.serial.clone()))
         };
         Ok(all.iter().map(was_added).collect())

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::core::record::CertificateRecord;
 use crate::core::time::UtcTime;
@@ -151,7 +152,7 @@ pub(super) trait Database: Send {
     fn query(&mut self, sql: &str, values: &[Value<'_>], visit: Visit<'_>) -> Result<(), Fault>;
     /// Adds intents, each unless a unique index keeps it out; whether it was added. The number
     /// before a record is its issuer's.
-    fn insert_free(&mut self, all: &[(i64, CertificateRecord)]) -> Result<Vec<bool>, Fault>;
+    fn insert_free(&mut self, all: &[(i64, Arc<CertificateRecord>)]) -> Result<Vec<bool>, Fault>;
     /// Turns a run's intents into issued certificates. Those it does not find are left out of the
     /// answer, which is in no particular order.
     fn seal(

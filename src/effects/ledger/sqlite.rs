@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -67,7 +68,7 @@ struct Sqlite {
     path: PathBuf,
     /// What this process claimed and did not seal yet, by issuer's number and serial number: its
     /// row's number and what the row holds, so that it is not searched for and read again.
-    claimed: HashMap<(i64, Vec<u8>), (i64, CertificateRecord)>,
+    claimed: HashMap<(i64, Vec<u8>), (i64, Arc<CertificateRecord>)>,
 }
 
 impl Sqlite {
@@ -208,7 +209,7 @@ impl Database for Sqlite {
         Ok(())
     }
 
-    fn insert_free(&mut self, all: &[(i64, CertificateRecord)]) -> Result<Vec<bool>, Fault> {
+    fn insert_free(&mut self, all: &[(i64, Arc<CertificateRecord>)]) -> Result<Vec<bool>, Fault> {
         let mut insert = self.connection.prepare_cached(&format!(
             "INSERT INTO entries ({}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, \
              ?13, ?14, ?15, ?16, ?17) ON CONFLICT DO NOTHING",
@@ -222,7 +223,7 @@ impl Database for Sqlite {
             if is_new {
                 let key = (*issuer, record.serial.clone());
                 let nr = self.connection.last_insert_rowid();
-                self.claimed.insert(key, (nr, record.clone()));
+                self.claimed.insert(key, (nr, Arc::clone(record)));
             }
         }
         Ok(added)
@@ -249,7 +250,7 @@ impl Database for Sqlite {
         for (issuer, one) in all {
             let serial = &one.key.serial;
             let found = match self.claimed.remove(&(*issuer, serial.clone())) {
-                Some(claimed) => Some(claimed),
+                Some((nr, record)) => Some((nr, Arc::unwrap_or_clone(record))),
                 None => find
                     .query_row(params![issuer, serial], |row| Ok(rows::numbered(row)))
                     .optional()?

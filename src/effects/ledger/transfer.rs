@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use super::book::Work;
 use super::rows;
 use super::sql::{Database, Fault, Row, first};
+use super::work::Work;
 use super::{journal, verify};
 use crate::core::ledger_file::Entry;
 use crate::core::record::{CertificateRecord, Event, LedgerCheck};

@@ -1,15 +1,19 @@
-//! `device batch`: for each block, intents in one transaction → keys and certificates → output,
-//! durable → confirmations in one transaction, with the mark up to which the output is vouched
-//! for. Threads work on blocks of their own, so that one's keys are made while another waits for
+//! `device batch`: intents → keys and certificates → output, durable → confirmations, with the mark up
+//! to which the output is vouched for. One transaction confirms a group of blocks and claims the
+//! next. Threads work on blocks of their own, so that one's keys are made while another waits for
 //! the disk.
 //!
 //! A process killed anywhere leaves intents. Of a stream, what follows the mark is cut
 //! off, and those intents are given up and made anew. Of folders, each is in its place whole
 //! (confirmed by the next run) or not at all (given up). Never half an identity, never two.
 
+mod claims;
+mod commit;
 mod error;
 mod list;
+mod make;
 mod sink;
+mod tickets;
 mod work;
 
 use std::collections::HashMap;
@@ -36,12 +40,14 @@ use crate::ports::{Clock, Entropy, FileError, Files, Keygen};
 use sink::Sink;
 use work::Work;
 
-/// The most devices in one transaction and one sync, in folders.
+/// The most devices placed with one sync, in folders.
 pub const BLOCK: usize = 512;
 /// The fewest, unless the list is shorter: below this, syncs cost more than what they save.
 const MIN_BLOCK: usize = 64;
 /// Devices in one block of a stream.
-const STREAM_BLOCK: usize = 640;
+const STREAM_BLOCK: usize = 256;
+/// Blocks that are synced and confirmed together.
+const GROUP: usize = 5;
 /// The folder beside the identities where they are made; gone when the run is over.
 pub const STAGING: &str = ".nameplate-staging";
 

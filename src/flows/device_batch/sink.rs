@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ring::digest::{Context, SHA256};
 
@@ -27,7 +28,7 @@ pub(super) struct Sink {
 
 /// One growing file.
 struct Grown {
-    file: Box<dyn Stream>,
+    file: Arc<dyn Stream>,
     path: PathBuf,
     /// Up to here it is vouched for.
     mark: u64,
@@ -44,7 +45,7 @@ impl Grown {
         self.file.append(bytes)
     }
 
-    fn sync(&mut self) -> Result<(), FileError> {
+    fn sync(&self) -> Result<(), FileError> {
         self.file.sync()
     }
 }
@@ -55,8 +56,8 @@ struct Line<'a> {
     name: &'a str,
     certificate_id: &'a str,
     serial: String,
-    #[serde(flatten)]
-    validity: Validity,
+    not_before: &'a str,
+    not_after: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<PathBuf>,
 }
@@ -142,7 +143,8 @@ impl Sink {
         Ok(at)
     }
 
-    fn checkpoint(&self) -> Option<Checkpoint> {
+    /// What the ledger may vouch for once [`Sink::files`] are durable.
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
         let name = self.name.as_ref()?;
         Some(Checkpoint {
             output: name.to_string_lossy().into_owned(),
@@ -151,30 +153,39 @@ impl Sink {
         })
     }
 
-    /// Puts a block and its lines at the end, durably, and says what the ledger may vouch for.
+    /// What grows.
+    pub(super) fn files(&self) -> Vec<Arc<dyn Stream>> {
+        let grown = self.manifest.iter().chain(&self.stream);
+        grown.map(|one| Arc::clone(&one.file)).collect()
+    }
+
+    /// Puts a block and its lines at the end.
     pub(super) fn append(
         &mut self,
         request: &Request<'_>,
         bytes: &[u8],
         made: &[Made],
-    ) -> Result<Option<Checkpoint>, BatchError> {
+    ) -> Result<(), BatchError> {
         if let Some(manifest) = &mut self.manifest {
             let mut lines = Vec::with_capacity(made.len() * 320);
+            let Validity {
+                not_before,
+                not_after,
+            } = request.validity;
+            let window = [not_before, not_after].map(|time| time.to_string());
             for one in made {
-                one.line(request, &mut lines);
+                one.line(request, &window, &mut lines);
             }
             self.hash.update(&lines);
             manifest.append(&lines)?;
-            manifest.sync()?;
             manifest.mark += lines.len() as u64;
         }
         if let Some(stream) = &mut self.stream {
             stream.append(bytes)?;
-            stream.sync()?;
             stream.mark += bytes.len() as u64;
         }
         self.rows += made.len() as u64;
-        Ok(self.checkpoint())
+        Ok(())
     }
 
     /// Ends the stream, and signs the manifest. What is ended already is left as it is.
@@ -239,7 +250,7 @@ fn grown(
         });
     }
     Ok(Grown {
-        file,
+        file: file.into(),
         path: path.to_owned(),
         mark: mark.min(length),
         cut: false,
@@ -247,14 +258,15 @@ fn grown(
 }
 
 impl Made {
-    fn line(&self, request: &Request<'_>, lines: &mut Vec<u8>) {
+    fn line(&self, request: &Request<'_>, window: &[String; 2], lines: &mut Vec<u8>) {
         let folder = || request.out.join(&self.order.device);
         let path = (!request.shape.is_stream()).then(folder);
         let line = Line {
             name: &self.order.device,
             certificate_id: self.id.as_str(),
             serial: hex(&self.key.serial),
-            validity: request.validity,
+            not_before: &window[0],
+            not_after: &window[1],
             path,
         };
         // Text and numbers only: nothing that JSON cannot hold.

@@ -173,12 +173,12 @@ impl Stream for MemoryStream<'_> {
     fn length(&self) -> Result<u64, FileError> {
         Ok(self.content.lock().unwrap()[&self.path].len() as u64)
     }
-    fn cut(&mut self, length: u64) -> Result<(), FileError> {
+    fn cut(&self, length: u64) -> Result<(), FileError> {
         self.fault.step().map_err(|()| no_room(&self.path))?;
         self.change(|bytes| bytes.truncate(usize::try_from(length).unwrap()));
         Ok(())
     }
-    fn append(&mut self, bytes: &[u8]) -> Result<(), FileError> {
+    fn append(&self, bytes: &[u8]) -> Result<(), FileError> {
         let failed = self.fault.step().map_err(|()| no_room(&self.path));
         let half = if failed.is_err() {
             bytes.len() / 2
@@ -188,7 +188,7 @@ impl Stream for MemoryStream<'_> {
         self.change(|all| all.extend_from_slice(&bytes[..half]));
         failed
     }
-    fn sync(&mut self) -> Result<(), FileError> {
+    fn sync(&self) -> Result<(), FileError> {
         self.fault.step().map_err(|()| no_room(&self.path))
     }
     fn read(&self) -> Result<Box<dyn std::io::Read>, FileError> {
@@ -419,14 +419,16 @@ impl Clock for Still {
     fn sleep(&self, _: Duration) {}
 }
 
-/// Each call gives another value.
+/// Each 16 bytes are another value.
 #[derive(Default)]
 struct Counter(AtomicUsize);
 
 impl Entropy for Counter {
     fn fill(&self, bytes: &mut [u8]) {
-        let n = self.0.fetch_add(1, Ordering::SeqCst) as u64 + 1;
-        bytes[8..16].copy_from_slice(&n.to_be_bytes());
+        for value in bytes.chunks_mut(16) {
+            let n = self.0.fetch_add(1, Ordering::SeqCst) as u64 + 1;
+            value[8..].copy_from_slice(&n.to_be_bytes());
+        }
     }
 }
 
