@@ -32,7 +32,10 @@ fn policy(folder: &Path, statements: &[String]) {
 #[test]
 fn awss_own_policy_isolates_and_any_client_does_not() {
     let folder = tempfile::tempdir().unwrap();
-    policy(folder.path(), &[allow("Connect", &format!("client/{NAME}"))]);
+    policy(
+        folder.path(),
+        &[allow("Connect", &format!("client/{NAME}"))],
+    );
     let proved = nameplate(folder.path(), &["policy", "isolate", "p.json"]);
     assert_eq!(proved.status.code(), Some(0), "{proved:?}");
     assert!(String::from_utf8_lossy(&proved.stdout).starts_with("proved: "));
@@ -51,11 +54,20 @@ fn awss_own_policy_isolates_and_any_client_does_not() {
 fn bears_out(folder: &Path, report: &Value) {
     let mut commands = 0;
     for found in report["counterexamples"].as_array().unwrap() {
-        for command in found["commands"].as_array().unwrap().iter().flat_map(|c| c.as_array().unwrap()) {
+        for command in found["commands"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|c| c.as_array().unwrap())
+        {
             let command = command.as_str().unwrap();
             let rest = command.strip_prefix("nameplate").unwrap();
             let shell = format!("{}{rest}", env!("CARGO_BIN_EXE_nameplate"));
-            let run = Command::new("sh").args(["-c", &shell]).current_dir(folder).output().unwrap();
+            let run = Command::new("sh")
+                .args(["-c", &shell])
+                .current_dir(folder)
+                .output()
+                .unwrap();
             assert_eq!(run.status.code(), Some(0), "{command}\n{run:?}");
             commands += 1;
         }
@@ -78,16 +90,25 @@ fn a_name_that_begins_another_is_found_and_borne_out() {
     let run = |more: &[&str]| {
         let words = [&["--format", "json", "policy", "isolate", "p.json"], more].concat();
         let output = nameplate(folder.path(), &words);
-        (output.status.code(), serde_json::from_slice::<Value>(&output.stdout).unwrap())
+        (
+            output.status.code(),
+            serde_json::from_slice::<Value>(&output.stdout).unwrap(),
+        )
     };
     let (code, report) = run(&[]);
-    assert_eq!((code, report["counterexamples"].as_array().unwrap().len()), (Some(1), 3));
+    assert_eq!(
+        (code, report["counterexamples"].as_array().unwrap().len()),
+        (Some(1), 3)
+    );
     bears_out(folder.path(), &report);
     std::fs::write(folder.path().join("names"), "pump-1\npump-2\npump-10\n").unwrap();
     let (code, report) = run(&["--names-file", "names"]);
     assert_eq!(code, Some(1));
     let devices = &report["counterexamples"][0]["devices"];
-    let mut things = [devices[0]["thing"].as_str().unwrap(), devices[1]["thing"].as_str().unwrap()];
+    let mut things = [
+        devices[0]["thing"].as_str().unwrap(),
+        devices[1]["thing"].as_str().unwrap(),
+    ];
     things.sort_unstable();
     assert_eq!(things, ["pump-1", "pump-10"]);
     std::fs::write(folder.path().join("names"), "pump-01\npump-02\npump-10\n").unwrap();
@@ -98,7 +119,10 @@ fn a_name_that_begins_another_is_found_and_borne_out() {
 #[test]
 fn wrong_input_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    policy(folder.path(), &[allow("Connect", &format!("client/{NAME}"))]);
+    policy(
+        folder.path(),
+        &[allow("Connect", &format!("client/{NAME}"))],
+    );
     std::fs::write(folder.path().join("names"), "pump 1\npump-2\n").unwrap();
     for (more, code, part) in [
         (&["--shared", "a#"][..], 3, "isolate.shared"),
@@ -130,5 +154,9 @@ fn a_bomb_ends_soon() {
     let began = Instant::now();
     let output = nameplate(folder.path(), &["policy", "isolate", "p.json"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
-    assert!(began.elapsed() < Duration::from_secs(120), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_mins(1),
+        "{:?}",
+        began.elapsed()
+    );
 }

@@ -155,17 +155,22 @@ fn grants(wanted: &Wanted, options: &Options) -> Result<Vec<Grant>, GenerateErro
             resource: options.arn("topic", pattern),
         }));
     }
-    for filter in &wanted.subscribe {
-        all.push(Grant {
-            sid: "Subscribe",
-            action: "iot:Subscribe",
-            resource: options.arn("topicfilter", &filter_pattern(filter, options)?),
-        });
-    }
+    all.extend(filters(wanted, options)?);
     if all.is_empty() {
         return Err(GenerateError::Empty);
     }
     Ok(all)
+}
+
+fn filters(wanted: &Wanted, options: &Options) -> Result<Vec<Grant>, GenerateError> {
+    let one = |filter: &String| {
+        Ok(Grant {
+            sid: "Subscribe",
+            action: "iot:Subscribe",
+            resource: options.arn("topicfilter", &filter_pattern(filter, options)?),
+        })
+    };
+    wanted.subscribe.iter().map(one).collect()
 }
 
 /// Whether `a/*` makes `a/b` needless.
