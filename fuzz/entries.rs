@@ -9,7 +9,7 @@ use nameplate::core::cert::Certificate;
 use nameplate::core::crl::Crl;
 use nameplate::core::csr::Csr;
 use nameplate::core::der;
-use nameplate::core::ids::CertificateId;
+use nameplate::core::ids::{CertificateId, Place};
 use nameplate::core::intake;
 use nameplate::core::json;
 use nameplate::core::key::{KeyFile, PublicKey};
@@ -227,12 +227,24 @@ pub(crate) fn template(data: &[u8]) {
         &CertificateId::of_der(b"certificate"),
     );
     let _ = template.missing_parameters(&values);
+    let (Ok(account), Ok(region)) = ("123456789012".parse(), "eu-west-1".parse()) else {
+        return;
+    };
+    let place = Place { account, region };
     for usage in [
         template::Usage::Jitp,
         template::Usage::FleetProvisioning,
         template::Usage::RegisterThing,
     ] {
         let _ = template.lint(usage);
+        let asked = template::Asked {
+            usage,
+            values: &values,
+            subject: None,
+            existing: &template::ExistingThings::default(),
+            place: &place,
+        };
+        let _ = template.foresee(&asked, &mut template::Gate::default());
         if let Err(error) = template.render(usage, &values) {
             let _ = template.reason(&error, &values);
         }

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use crate::core::batch::{ListError, Row, RowProblem, Rows, Slip, Suspects, Twins, print};
+use crate::core::cert::Certificate;
+use crate::core::csr::{Csr, CsrError};
 use crate::core::ids::{Place, ThingName};
 use crate::core::subject::Subject;
 use crate::core::template::{
-    Asked, ExistingThing, ExistingThings, Foreseen, Gate, Reason, Template, Usage,
+    Asked, CertificateSource, ExistingThing, ExistingThings, Foreseen, Gate, Plan, Reason,
+    Template, Usage,
 };
 use crate::ports::cloud::{CloudResult, ControlPlane};
 
@@ -97,7 +100,8 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
             .map(|_| self.gate.clone())
             .collect();
         self.each_block(&mut |block| {
-            for plans in self.plan(&block, &mut gates) {
+            let plans = spread(&block, &mut gates, |row, gate| self.one(row, gate));
+            for plans in plans {
                 for plan in &plans {
                     summary.rows += 1;
                     *(if plan.passes {
@@ -140,29 +144,14 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
         }
     }
 
-    /// A share of the block for each thread; the answers are in order.
-    fn plan(&self, block: &[Result<Row, RowPlan>], gates: &mut [Gate]) -> Vec<Vec<RowPlan>> {
-        let share = block.len().div_ceil(gates.len()).max(1);
-        std::thread::scope(|scope| {
-            let shares = block.chunks(share).zip(gates);
-            let workers: Vec<_> = shares
-                .map(|(rows, gate)| {
-                    scope.spawn(move || rows.iter().map(|row| self.one(row, gate)).collect())
-                })
-                .collect();
-            let joined = workers.into_iter().map(|worker| match worker.join() {
-                Ok(plans) => plans,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            joined.collect()
-        })
+    fn one(&self, row: &Result<Row, RowPlan>, gate: &mut Gate) -> RowPlan {
+        match row {
+            Ok(row) => self.row(row, gate),
+            Err(unreadable) => unreadable.clone(),
+        }
     }
 
-    fn one(&self, row: &Result<Row, RowPlan>, gate: &mut Gate) -> RowPlan {
-        let row = match row {
-            Ok(row) => row,
-            Err(unreadable) => return unreadable.clone(),
-        };
+    fn row(&self, row: &Row, gate: &mut Gate) -> RowPlan {
         let name = Some(row.name.to_string());
         let device = match (self.device)(row) {
             Ok(device) => device,
@@ -180,7 +169,9 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
             existing: self.existing,
             place: self.place,
         };
-        let foreseen = self.template.foresee(&asked, gate).lean();
+        let mut foreseen = self.template.foresee(&asked, gate);
+        check_source(&mut foreseen);
+        let foreseen = foreseen.lean();
         RowPlan {
             line: row.line,
             name,
@@ -209,33 +200,65 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
         hear: Hear<'_>,
     ) -> Result<(), E> {
         for mut group in groups {
-            self.each_thing(&mut |plan, name| {
-                let Some(earlier) = group.look(name.as_str(), plan.line) else {
+            let mut gate = self.gate.clone();
+            self.each_thing(&mut |row, name| {
+                let Some(earlier) = group.look(name.as_str(), row.line) else {
                     return;
                 };
                 summary.duplicates += 1;
-                if plan.passes {
+                if self.row(row, &mut gate).passes {
                     summary.pass -= 1;
                     summary.fail += 1;
                 }
-                hear(&[duplicate(plan, name, earlier)]);
+                hear(&[duplicate(row, name, earlier)]);
             })?;
         }
         Ok(())
     }
 
-    fn each_thing(&self, work: &mut dyn FnMut(&RowPlan, &ThingName)) -> Result<(), E> {
-        let mut gates: Vec<Gate> = (0..self.threads.max(1))
-            .map(|_| self.gate.clone())
-            .collect();
+    /// The thing of every row that makes one, without what else becomes of it.
+    fn each_thing(&self, work: &mut dyn FnMut(&Row, &ThingName)) -> Result<(), E> {
+        let mut states = vec![(); self.threads.max(1)];
         self.each_block(&mut |block| {
-            for plan in self.plan(&block, &mut gates).iter().flatten() {
-                if let Some(name) = thing_of(plan) {
-                    work(plan, name);
+            let names = spread(&block, &mut states, |row, ()| {
+                self.thing(row.as_ref().ok()?)
+            });
+            for (row, name) in block.iter().zip(names.iter().flatten()) {
+                if let (Ok(row), Some(name)) = (row, name) {
+                    work(row, name);
                 }
             }
         })
     }
+
+    fn thing(&self, row: &Row) -> Option<ThingName> {
+        let device = (self.device)(row).ok()?;
+        let plan = self.template.render(self.usage, &device.values).ok()?;
+        plan.thing.map(|thing| thing.name)
+    }
+}
+
+/// A share of the block for each thread, with a state of its own; the answers are in order.
+fn spread<S: Send, T: Send>(
+    block: &[Result<Row, RowPlan>],
+    states: &mut [S],
+    one: impl Fn(&Result<Row, RowPlan>, &mut S) -> T + Sync,
+) -> Vec<Vec<T>> {
+    let share = block.len().div_ceil(states.len()).max(1);
+    let one = &one;
+    std::thread::scope(|scope| {
+        let shares = block.chunks(share).zip(states);
+        let workers: Vec<_> = shares
+            .map(|(rows, state)| {
+                scope.spawn(move || rows.iter().map(|row| one(row, state)).collect())
+            })
+            .collect();
+        let joined = workers.into_iter().map(|worker| match worker.join() {
+            Ok(answers) => answers,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.collect()
+    })
 }
 
 /// The thing that a row makes.
@@ -255,17 +278,13 @@ fn unreadable(problems: Vec<RowProblem>) -> RowPlan {
     }
 }
 
-fn duplicate(plan: &RowPlan, thing: &ThingName, earlier: u64) -> RowPlan {
-    let mut plan = plan.clone();
-    plan.passes = false;
-    plan.duplicate_of = Some(earlier);
-    plan.problems = vec![RowProblem::new(
-        plan.line,
-        None,
-        format!("line {earlier} makes thing `{thing}`, too"),
-    )];
-    plan.foreseen = None;
-    plan
+fn duplicate(row: &Row, thing: &ThingName, earlier: u64) -> RowPlan {
+    let what = format!("line {earlier} makes thing `{thing}`, too");
+    RowPlan {
+        name: Some(row.name.to_string()),
+        duplicate_of: Some(earlier),
+        ..unreadable(vec![RowProblem::new(row.line, None, what)])
+    }
 }
 
 /// Why a row does not pass, in one line.
@@ -293,6 +312,44 @@ fn told(reason: &Reason) -> String {
         _ => String::new(),
     };
     format!("{}: {}{from}", reason.rule, reason.message)
+}
+
+/// Fails a plan whose certificate is a request or a PEM that cannot be read. A request for a key
+/// that AWS IoT takes and we do not is left to it.
+pub fn check_source(foreseen: &mut Foreseen) {
+    let plan = foreseen.plan.as_ref().filter(|_| foreseen.passes);
+    let problem = match plan.map(|plan| &plan.certificate.source) {
+        Some(CertificateSource::Request(text)) => match Csr::from_pem_or_der(text.as_bytes()) {
+            Err(error) if !matches!(error, CsrError::Key(_)) => Some(error.to_string()),
+            _ => None,
+        },
+        Some(CertificateSource::Pem { certificate, .. }) => {
+            match Certificate::all_from_pem(certificate.as_bytes()) {
+                Err(error) => Some(error.to_string()),
+                Ok(all) => all.first().and_then(Certificate::unsupported_algorithm),
+            }
+        }
+        _ => None,
+    };
+    if let Some(problem) = problem {
+        foreseen.fail(Reason::of_source(&problem));
+    }
+}
+
+/// Fails a plan for the first thing that it needs and the target does not have.
+///
+/// # Errors
+/// `cloud.*`.
+pub fn check_target(plane: &dyn ControlPlane, foreseen: &mut Foreseen) -> CloudResult<()> {
+    let plan = foreseen.plan.as_ref().filter(|_| foreseen.passes);
+    for wanted in plan.map(Plan::prerequisites).unwrap_or_default() {
+        let there = plane.has(wanted.kind, &wanted.name)?;
+        if let Some(finding) = Template::lint_prerequisite(&wanted, Some(there)) {
+            foreseen.fail(Reason::of_missing(finding));
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// What the target has of a thing.

@@ -535,6 +535,61 @@ fn policies_and_things_of_the_target_are_asked() {
 }
 
 #[test]
+fn a_provisioned_device_is_asked_about_as_it_stands_at_the_target() {
+    let folder = TempDir::new().unwrap();
+    let at = folder.path();
+    let program = env!("CARGO_BIN_EXE_nameplate");
+    let subject = "CN=pump-2,serialNumber=2";
+    for arguments in [
+        &["init", "."][..],
+        &["ca", "create", "root", "--unencrypted"],
+        &["template", "new", "jitp"],
+        &[
+            "template",
+            "register",
+            "jitp.json",
+            "--name",
+            "jitp",
+            "--policy",
+            "jitp-policy.json",
+            "--role-arn",
+            "arn:aws:iam::123456789012:role/x",
+        ],
+        &["ca", "register", "root", "--template", "jitp"],
+        &["device", "issue", "pump-2", "--subject", subject],
+        &[
+            "sandbox",
+            "run",
+            "--",
+            program,
+            "connect",
+            "--identity",
+            "devices/pump-2",
+        ],
+    ] {
+        said(at, arguments, "", 0);
+    }
+    let asked = [
+        "policy",
+        "simulate",
+        "--attached",
+        "--cert",
+        "devices/pump-2/device.crt.pem",
+        "--action",
+    ];
+    let report = parsed(at, &[&asked[..], &["connect"]].concat(), "", 0);
+    let policy = &report["authResults"][0]["allowed"]["policies"][0];
+    assert_eq!(policy["policyName"], "nameplate-device");
+    assert_eq!(
+        policy["policyArn"],
+        "arn:aws:iot:us-east-1:123456789012:policy/nameplate-device"
+    );
+    assert_eq!(report["authResults"][0]["detail"]["thing"], "pump-2");
+    let other = ["publish", "--resource", "devices/pump-3/t"];
+    parsed(at, &[&asked[..], &other].concat(), "", 1);
+}
+
+#[test]
 fn lint_has_a_clean_policy_and_a_wide_one() {
     let folder = folder(POLICY);
     let at = folder.path();

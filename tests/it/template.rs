@@ -278,7 +278,26 @@ fn what_we_ship_is_written_linted_and_planned() {
         let plan = [&["template", "plan", "-t", name], &given[..]].concat();
         assert_eq!(json(&project, &plan, 0)["access"], "allowed");
         project.ok(&["template", "show", name, "--shipped"]);
+        if let Some(path) = written["policy_file"].as_str() {
+            isolated(&project, path);
+        }
     }
+}
+
+/// The policy is clean, and keeps devices apart.
+fn isolated(project: &Project, policy: &str) {
+    json(
+        project,
+        &["policy", "lint", policy, "--deny", "warnings"],
+        0,
+    );
+    let shared: &[&str] = match policy {
+        "jitp-certificate-policy.json" => &["--same", "iot:Certificate.Subject.CommonName"],
+        path if path.contains("tenant") => &["--shared-receive", "tenants/+/news"],
+        _ => &[],
+    };
+    let isolate = [&["policy", "isolate", policy], shared].concat();
+    assert_eq!(json(project, &isolate, 0)["proved"], true, "{policy}");
 }
 
 /// A template with a slip of every kind that is told before the first connect.
@@ -558,6 +577,34 @@ fn lists_of_parameters_are_planned_too() {
     assert_eq!(reasons, ["template.no-value", "template.name"]);
     let with = [&plan[..], &["--parameter", "Tenant=beta"]].concat();
     assert_eq!(json(&project, &with, 1)["pass"], 2);
+    let absent = project.fails(&[&plan[..], &["--at-target"]].concat());
+    assert_eq!(absent, (1, "template.prerequisite-missing".to_owned()));
+    let one = [
+        "--parameter",
+        "SerialNumber=7",
+        "--parameter",
+        "Tenant=acme",
+        "--at-target",
+    ];
+    let plan = [&["template", "plan", "-t", "fleet-tenant"], &one[..]].concat();
+    let report = json(&project, &plan, 1);
+    assert_eq!(report["reason"]["rule"], "template.prerequisite-missing");
+
+    let bulk = r#"{"Parameters":{"CSR":{"Type":"String"}},"Resources":{
+      "t":{"Type":"AWS::IoT::Thing","Properties":{"ThingName":"a"}},
+      "c":{"Type":"AWS::IoT::Certificate","Properties":{"CertificateSigningRequest":{"Ref":"CSR"}}}}}"#;
+    std::fs::write(project.path("bulk.json"), bulk).unwrap();
+    let plan = [
+        "template",
+        "plan",
+        "-t",
+        "bulk.json",
+        "--parameter",
+        "CSR=none",
+    ];
+    let report = json(&project, &plan, 1);
+    assert_eq!(report["kind"], "RegisterThing");
+    assert_eq!(report["reason"]["rule"], "template.certificate-source");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::core::ids::{CertificateId, Place};
 use crate::core::subject::Subject;
 use crate::core::template::{Asked, ExistingThings, Gate, Template, Usage, jitp_parameters};
 use crate::explain::{Failure, Kind};
-use crate::flows::template_plan::{Device, at_target};
+use crate::flows::template_plan::{Device, at_target, check_source, check_target};
 use crate::ports::Files;
 
 /// The most bytes of a certificate, a request or a file of things that are read.
@@ -101,6 +101,9 @@ impl Args {
         let existing = self.existing()?;
         if self.list.is_given() {
             self.only_device_source()?;
+            if let Some(connected) = &connected {
+                needs(connected, &given)?;
+            }
             let shared = self.parameters();
             let work = super::plan_list::Work {
                 given: &given,
@@ -228,6 +231,19 @@ impl Args {
     }
 }
 
+/// What the template itself names is at the target, or no row passes.
+fn needs(connected: &Connected, given: &Given) -> Result<(), Failure> {
+    for wanted in given.template.prerequisites() {
+        let there = connected.plane.has(wanted.kind, &wanted.name)?;
+        if let Some(finding) = Template::lint_prerequisite(&wanted, Some(there)) {
+            let message = format!("no row passes: {}", finding.message);
+            let failure = Failure::new(Kind::Negative, "template.prerequisite-missing", message);
+            return Err(failure.hint(finding.remedy.unwrap_or_default()));
+        }
+    }
+    Ok(())
+}
+
 fn foresee_one(
     (given, mut gate): (&Given, Gate),
     (existing, connected): (ExistingThings, Option<&Connected>),
@@ -251,7 +267,11 @@ fn foresee_one(
     {
         existing = existing.with(thing.name, there);
     }
-    let foreseen = given.template.foresee(&asked(&existing), &mut gate);
+    let mut foreseen = given.template.foresee(&asked(&existing), &mut gate);
+    check_source(&mut foreseen);
+    if let Some(connected) = connected {
+        check_target(&*connected.plane, &mut foreseen)?;
+    }
     Ok(single(given, one, foreseen))
 }
 

@@ -105,7 +105,8 @@ fn unreadable(error: &PolicyError, board: &mut Board<'_>) {
     if let (PolicyError::Json { line, column, .. }, Some(placed)) =
         (error, board.linted.findings.last_mut())
     {
-        (placed.line, placed.column) = (Some(*line), Some(*column));
+        // The parser counts columns from 0 where a line ends too early.
+        (placed.line, placed.column) = (Some(*line), Some((*column).max(1)));
     }
 }
 

@@ -387,6 +387,8 @@ fn findings_say_where() {
     assert_eq!(placed.subject.as_deref(), Some("One"));
     let broken = lint("{\n  \"Version\": }", &Request::default());
     assert_eq!(broken.findings[0].line, Some(2));
+    let empty = lint("", &Request::default());
+    assert_eq!(empty.findings[0].column, Some(1));
 }
 
 #[test]

@@ -78,6 +78,9 @@ impl Gate {
                 }
             }
         }
+        if policies.is_empty() {
+            return Access::Unknown { policies: unknown };
+        }
         let facts = facts(thing, subject);
         let resource = format!("{}{}", self.prefix, thing.name);
         let request = Request {

@@ -283,6 +283,12 @@ fn steps(plan: &Plan, usage: Usage, (exists, decided): (bool, &Decided)) -> Vec<
 }
 
 impl Foreseen {
+    /// It does not pass after all, for this reason.
+    pub fn fail(&mut self, reason: Reason) {
+        self.passes = false;
+        self.reason = Some(reason);
+    }
+
     /// Without what is the same for every device of a list: the steps, policies' documents, and
     /// the id of a certificate that is not signed.
     #[must_use]

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Access, Gate};
 use super::reason::names_in;
-use super::{Body, CERTIFICATE_PREFIX, Located, Plan, Template, Usage, Value, jitp_parameters};
+use super::{
+    Body, CERTIFICATE_PREFIX, Located, Plan, PolicyPlan, Template, Usage, Value, jitp_parameters,
+};
 use crate::core::finding::{Finding, Severity};
 use crate::core::ids::{CertificateId, Place, PolicyName};
 use crate::core::json::child;
@@ -49,6 +51,41 @@ impl PrerequisiteKind {
             Self::ThingGroup => "thing group",
             Self::ThingType => "thing type",
         }
+    }
+}
+
+impl Plan {
+    /// What must exist before this device comes.
+    pub fn prerequisites(&self) -> BTreeSet<Prerequisite> {
+        let mut all = BTreeSet::new();
+        let mut add = |kind, name: &str, property: &str| {
+            all.insert(Prerequisite {
+                kind,
+                name: name.to_owned(),
+                path: property.to_owned(),
+            });
+        };
+        if let Some(thing) = &self.thing {
+            if let Some(name) = &thing.type_name {
+                add(PrerequisiteKind::ThingType, name.as_str(), "ThingTypeName");
+            }
+            if let Some(name) = &thing.billing_group {
+                add(
+                    PrerequisiteKind::BillingGroup,
+                    name.as_str(),
+                    "BillingGroup",
+                );
+            }
+            for name in &thing.groups {
+                add(PrerequisiteKind::ThingGroup, name.as_str(), "ThingGroups");
+            }
+        }
+        for policy in &self.policies {
+            if let PolicyPlan::Named(name) = policy {
+                add(PrerequisiteKind::Policy, name.as_str(), "PolicyName");
+            }
+        }
+        all
     }
 }
 

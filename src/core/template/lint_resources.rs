@@ -152,7 +152,7 @@ fn wordy(place: &Located, findings: &mut Vec<Finding>) {
     };
     let part = name.strip_prefix(CERTIFICATE_PREFIX).unwrap_or_default();
     if WORDY.contains(&part) {
-        let message = format!("a value of {part} with a space or an umlaut fails here");
+        let message = format!("{part} may hold spaces, and a value with one fails here");
         findings.push(
             Finding::new(
                 Severity::Note,

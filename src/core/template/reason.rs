@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::eval::sub_names;
 use super::{RenderError, Template, Value};
+use crate::core::finding::Finding;
 use crate::core::json::child;
 use crate::explain::Explain;
 
@@ -34,6 +35,25 @@ pub struct Reason {
 }
 
 impl Reason {
+    /// The caller gives the certificate in a form that AWS IoT does not take.
+    pub fn of_source(why: &str) -> Self {
+        Self {
+            rule: "template.certificate-source",
+            ..Self::of_certificate(why)
+        }
+    }
+
+    /// Something that must exist is not there.
+    pub fn of_missing(finding: Finding) -> Self {
+        Self {
+            rule: finding.rule,
+            message: finding.message,
+            path: finding.path,
+            remedy: finding.remedy,
+            ..Self::of_certificate("")
+        }
+    }
+
     /// A certificate that AWS IoT does not register.
     pub fn of_certificate(why: &str) -> Self {
         Self {

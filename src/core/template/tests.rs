@@ -384,4 +384,34 @@ proptest::proptest! {
         let chosen = name(&format!(r#"{{"Fn::Select":[{index},{split}]}}"#));
         proptest::prop_assert_eq!(chosen.ok(), parts.get(index).cloned());
     }
+
+    /// Running a plan a second time changes nothing, and what FAIL lets pass changes nothing.
+    #[test]
+    fn what_a_plan_makes_of_a_thing_it_leaves(
+        there in proptest::collection::btree_map("[a-d]", "[a-z]{0,2}", 0..4),
+        wanted in proptest::collection::btree_map("[a-d]", "[a-z]{0,2}", 0..4),
+        setting in 0_usize..4,
+        groups in proptest::collection::vec("[g-i]", 0..3),
+    ) {
+        let setting = [Override::DoNothing, Override::Fail, Override::Merge, Override::Replace][setting];
+        let names = |all: &[String]| all.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
+        let plan = ThingPlan {
+            name: "pump-1".parse().unwrap(),
+            type_name: Some("pump".parse().unwrap()),
+            attributes: wanted,
+            groups: names(&groups),
+            billing_group: None,
+            overrides: Overrides { attributes: setting, groups: setting, type_name: Override::Replace },
+        };
+        let mut attributes = there;
+        attributes.retain(|_, value| !value.is_empty());
+        let there = ExistingThing { attributes, ..ExistingThing::default() };
+        if let Ok(first) = thing_change(&plan, &there) {
+            let again = thing_change(&plan, &first.after).unwrap();
+            proptest::prop_assert_eq!(&again.after, &first.after);
+            if setting == Override::Fail {
+                proptest::prop_assert_eq!(&first.after.attributes, &there.attributes);
+            }
+        }
+    }
 }
