@@ -90,6 +90,9 @@ pub mod pem;
 /// The AWS IoT policy language.
 #[cfg(feature = "sandbox")]
 pub mod policy;
+/// The least policy for what devices do.
+#[cfg(feature = "operator")]
+pub mod policygen;
 /// What is wrong or doubtful in AWS IoT policies.
 #[cfg(feature = "operator")]
 pub mod policylint;

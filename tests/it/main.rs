@@ -23,6 +23,8 @@ mod encrypted_keys;
 mod fault_issue;
 mod flaw;
 mod fuzz_corpus;
+mod generate;
+mod isolate;
 mod issue;
 #[cfg(feature = "kms")]
 mod kms;

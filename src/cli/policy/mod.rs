@@ -1,5 +1,6 @@
 //! `policy …`
 
+mod generate;
 mod isolate;
 mod lint;
 mod requests;
@@ -20,6 +21,7 @@ use crate::ports::Files;
 /// AWS IoT policies: what they allow, and what is wrong in them
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Command {
+    Generate(Box<generate::Args>),
     Isolate(Box<isolate::Args>),
     Lint(lint::Args),
     Simulate(Box<simulate::Args>),
@@ -33,6 +35,7 @@ impl Command {
 
     pub(super) fn run(self, settings: &Settings, output: Output) -> ExitCode {
         match self {
+            Self::Generate(args) => output.finish(args.run(settings)),
             Self::Isolate(args) => output.finish(args.run(settings)),
             Self::Lint(args) => output.finish(args.run(settings)),
             Self::Simulate(args) => output.finish(args.run(settings)),

@@ -15,7 +15,7 @@ use super::{Counterexample, Doubt, Fleet, Limit, Reach, Verdict, Why, split};
 use crate::core::policy::Action;
 
 /// The most states that all searches for one way to reach may walk through.
-const BUDGET: usize = 40_000;
+const BUDGET: usize = 20_000;
 /// The most findings of one search that are tried with concrete names.
 const TRIES: usize = 12;
 

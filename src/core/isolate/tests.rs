@@ -530,5 +530,5 @@ fn brute_force_agrees_on_parts_of_levels() {
 /// How many random policies; more with `ISOLATE_ROUNDS=5000`, best in a release build.
 fn rounds() -> usize {
     let set = std::env::var("ISOLATE_ROUNDS").ok();
-    set.and_then(|rounds| rounds.parse().ok()).unwrap_or(40)
+    set.and_then(|rounds| rounds.parse().ok()).unwrap_or(12)
 }
