@@ -2,8 +2,8 @@
 //! guide's "AWS IoT Core policies", "Thing policy variables" and "X.509 certificate policy
 //! variables".
 //!
-//! [`decide`] takes policies and facts as they are and says why; [`Compiled`] puts them together
-//! once for a connection and answers the same in a fraction of a microsecond; [`examine`] tells of
+//! `decide` takes policies and facts as they are and says why; `Compiled` puts them together
+//! once for a connection and answers the same in a fraction of a microsecond; `examine` tells of
 //! every statement that had a say.
 
 mod action;

@@ -2,7 +2,7 @@
 //!
 //! Every rule is explained in `docs/rules/policy.md`, which also says how much it weighs. Two
 //! carry the names of the AWS IoT Device Defender audit checks whose criteria they follow. What can
-//! be mended with certainty comes with its [`Fix`].
+//! be mended with certainty comes with its `Fix`.
 
 mod broad;
 mod conditions;
