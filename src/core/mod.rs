@@ -53,7 +53,7 @@ pub mod inspect;
 #[cfg(feature = "operator")]
 pub mod intake;
 /// A proof that no device of a fleet can act as another.
-#[cfg(feature = "operator")]
+#[cfg(feature = "sandbox")]
 pub mod isolate;
 /// May a certificate connect, must it be provisioned first, or is it refused?
 #[cfg(feature = "sandbox")]

@@ -532,3 +532,66 @@ fn rounds() -> usize {
     let set = std::env::var("ISOLATE_ROUNDS").ok();
     set.and_then(|rounds| rounds.parse().ok()).unwrap_or(12)
 }
+
+/// What a device does with a topic and a filter: publishes to it, receives it.
+fn deeds(policies: &[NamedPolicy], name: &str, topic: &str, filter: &str) -> [bool; 2] {
+    let one = |text: &str| vec![text.to_owned()];
+    let facts = Facts::new(name)
+        .with("iot:Connection.Thing.IsAttached", one("true"))
+        .with("iot:Connection.Thing.ThingName", one(name));
+    let may = |action: Action, name: &str| {
+        let resource = action.resource(&place(), name);
+        let request = Request {
+            action,
+            resource: &resource,
+        };
+        decide(policies, &facts, request).allowed()
+    };
+    let receives = mqtt_matches(filter, topic)
+        && may(Action::Receive, topic)
+        && may(Action::Subscribe, filter);
+    [may(Action::Publish, topic), receives]
+}
+
+#[test]
+fn random_packets_never_contradict_a_proof() {
+    let statements = [
+        CONNECT.to_owned(),
+        uses("d/NAME/*"),
+        uses("$aws/things/NAME/shadow/*"),
+        uses("d/*/NAME"),
+    ];
+    let policies = policy(&statements.join(","));
+    // `d/NAME/*` and `d/*/NAME` meet in `d/a/b`: the proof must say so, and not without the last.
+    assert!(!prove(&Fleet::new(place(), &policies)).proved());
+    let policies = policy(&statements[..3].join(","));
+    assert!(prove(&Fleet::new(place(), &policies)).proved());
+    let packets = std::env::var("ISOLATE_PACKETS").ok();
+    let packets: usize = packets.and_then(|n| n.parse().ok()).unwrap_or(30_000);
+    let mut dice = Dice(3);
+    let names = ["a", "b", "ab", "d", "shadow", "$aws"];
+    let mut used = 0;
+    for _ in 0..packets {
+        let mut words = |wild: bool| {
+            let mut text = dice.pick(&["d", "d", "$aws/things", "x"]).to_owned();
+            for _ in 0..dice.roll(4) {
+                text.push('/');
+                let level = ["a", "b", "ab", "d", "shadow", "", "+", "#"];
+                text += dice.pick(&level[..if wild { 8 } else { 6 }]);
+            }
+            text
+        };
+        let (topic, filter) = (words(false), words(true));
+        let (one, two) = (dice.roll(5), dice.roll(5));
+        if one == two {
+            continue;
+        }
+        let [one, two] = [one, two].map(|n| deeds(&policies, names[n], &topic, &filter));
+        used += usize::from(one.contains(&true));
+        assert!(
+            !(one.contains(&true) && two.contains(&true)),
+            "{topic} {filter}"
+        );
+    }
+    assert!(used > packets / 100, "{used}");
+}
