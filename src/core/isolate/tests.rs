@@ -508,7 +508,7 @@ fn bears_out(policies: &[NamedPolicy], fleet: &Fleet<'_>, found: &Counterexample
 }
 
 #[test]
-fn brute_force_agrees_on_whole_levels_without_a_doubt() {
+fn brute_force_agrees_on_whole_levels_with_few_doubts() {
     let [proved, disproved, doubts] = compare(rounds(), true);
     assert!(
         proved > rounds() && disproved > rounds() / 2,
