@@ -93,6 +93,11 @@ impl Work<'_, '_> {
         let claims = ledger
             .confirm_and_claim(self.run, &block, &intents, now)
             .inspect_err(|_| self.end())?;
+        // Before the turn is let go: a thread that finds nothing ahead and the list read to its end
+        // goes home.
+        let sorted = self
+            .sorted(next, intents, claims)
+            .map(|sorted| self.kept(sorted));
         drop(turn);
         self.watch.done(&group.done);
         let tally = {
@@ -102,8 +107,7 @@ impl Work<'_, '_> {
         };
         self.watch.progress(tally);
         slip?;
-        let sorted = self.sorted(next, intents, claims)?;
-        self.take_in(sorted)
+        self.take_in(sorted?)
     }
 
     /// Whether another block failed that this one would follow.

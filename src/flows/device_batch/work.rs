@@ -220,7 +220,7 @@ impl<'a, 'p> Work<'a, 'p> {
             if next.is_empty() {
                 return Ok(None);
             }
-            let sorted = self.claim(next)?;
+            let sorted = self.kept(self.claim(next)?);
             drop(turn);
             self.take_in(sorted)?;
         }
@@ -248,6 +248,12 @@ impl<'a, 'p> Work<'a, 'p> {
         let order = |row| (self.request.order)(row);
         let orders: Result<_, _> = some.iter().map(order).collect();
         Ok(orders.map_err(|problem| ListError::Rows(vec![problem]))?)
+    }
+
+    /// Puts what is to be made where all threads find it.
+    pub(super) fn kept(&self, mut sorted: Sorted) -> Sorted {
+        lock(&self.ahead).extend(sorted.mine.drain(..));
+        sorted
     }
 
     /// Tells of what needs no work, and keeps what is to be made.
