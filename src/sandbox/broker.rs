@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Shared;
 use super::logs::{Logs, Record};
 use super::registry::{CertificateMode, CertificateStatus, Registry};
+use super::service::{self, Service};
 use super::session::{Authority, Message, Subscription};
 use super::tls::Endpoint;
 use super::topics;
@@ -64,6 +65,7 @@ pub(super) struct Broker {
     pub(super) rules: Rules,
     clients: Mutex<HashMap<String, Client>>,
     documents: Mutex<HashMap<Arc<str>, Arc<Document>>>,
+    services: Vec<Arc<dyn Service>>,
     provisioning: Mutex<HashSet<CertificateId>>,
     numbers: AtomicU64,
 }
@@ -71,6 +73,7 @@ pub(super) struct Broker {
 impl Broker {
     pub(super) fn new(shared: Shared, endpoint: Arc<Endpoint>, logs: Logs, rules: Rules) -> Self {
         Self {
+            services: service::all(&shared),
             shared,
             endpoint,
             logs,
@@ -213,6 +216,38 @@ impl Broker {
             {
                 let _ = client.inbox.try_send(message.clone());
             }
+        }
+    }
+
+    /// Hands a message to one client; the client's session decides whether it wants and may have it.
+    fn tell(&self, client_id: &str, message: Message) {
+        if let Some(client) = lock(&self.clients).get(client_id) {
+            let _ = client.inbox.try_send(message);
+        }
+    }
+
+    /// Whether a service stands behind the topic.
+    pub(super) fn is_served(&self, topic: &str) -> bool {
+        self.services.iter().any(|service| service.serves(topic))
+    }
+
+    /// Has the topic's service answer to the client, without making anyone wait.
+    pub(super) fn ask(self: &Arc<Self>, request: service::Request) {
+        let services = self.services.iter();
+        let found = services.filter(|service| service.serves(&request.topic));
+        for service in found.cloned() {
+            let broker = Arc::clone(self);
+            tokio::task::spawn_blocking(move || {
+                for answer in service.answer(&request) {
+                    let message = Message {
+                        topic: answer.topic.into(),
+                        payload: answer.payload.into(),
+                        qos: Qos::AtLeastOnce,
+                    };
+                    broker.tell(&request.client_id, message);
+                }
+            });
+            return;
         }
     }
 

@@ -19,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::broker::{Broker, Claim, INBOX};
 use super::logs::Record;
+use super::service;
 use super::session::{AUTHORIZATION, Act, End, Message, Peer, Session};
 use crate::core::cert::Certificate;
 use crate::core::jitp::{Presented, Verdict};
@@ -313,7 +314,7 @@ impl Link {
                 Act::Claim { client_id, silence } => self.claim(client_id, silence),
                 Act::Send(packet) => self.send(packet).await?,
                 Act::Deliver(message) => self.send_message(message).await?,
-                Act::Publish(message) => self.broker.publish(&message),
+                Act::Publish(message) => self.publish(&message),
                 Act::Subscriptions(all) => {
                     let id = self.client_id.as_deref().unwrap_or_default();
                     self.broker.subscriptions(id, self.number, all);
@@ -323,6 +324,20 @@ impl Link {
             }
         }
         Ok(())
+    }
+
+    /// To the topic's service, or to everyone who has subscribed.
+    fn publish(&self, message: &Message) {
+        if !self.broker.is_served(&message.topic) {
+            return self.broker.publish(message);
+        }
+        self.broker.ask(service::Request {
+            topic: Arc::clone(&message.topic),
+            payload: Arc::clone(&message.payload),
+            client_id: self.client_id.clone().unwrap_or_default(),
+            certificate: self.leaf.clone(),
+            source: self.address,
+        });
     }
 
     fn claim(&mut self, client_id: String, silence: Duration) {

@@ -16,6 +16,7 @@ pub mod registry;
 pub mod rest;
 /// Starts and stops a sandbox.
 pub mod server;
+mod service;
 mod session;
 /// Where the registry keeps its entities.
 pub mod store;
