@@ -233,22 +233,22 @@ impl Broker {
 
     /// Has the topic's service answer to the client, without making anyone wait.
     pub(super) fn ask(self: &Arc<Self>, request: service::Request) {
-        let services = self.services.iter();
-        let found = services.filter(|service| service.serves(&request.topic));
-        for service in found.cloned() {
-            let broker = Arc::clone(self);
-            tokio::task::spawn_blocking(move || {
-                for answer in service.answer(&request) {
-                    let message = Message {
-                        topic: answer.topic.into(),
-                        payload: answer.payload.into(),
-                        qos: Qos::AtLeastOnce,
-                    };
-                    broker.tell(&request.client_id, message);
-                }
-            });
+        let mut services = self.services.iter();
+        let found = services.find(|service| service.serves(&request.topic));
+        let Some(service) = found.map(Arc::clone) else {
             return;
-        }
+        };
+        let broker = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            for answer in service.answer(&request) {
+                let message = Message {
+                    topic: answer.topic.into(),
+                    payload: answer.payload.into(),
+                    qos: Qos::AtLeastOnce,
+                };
+                broker.tell(&request.client_id, message);
+            }
+        });
     }
 
     /// Puts a certificate into the registry as `PENDING_ACTIVATION`, if it is not there yet.
@@ -339,7 +339,8 @@ impl Broker {
                 (Some(thing), false) => format!("thing `{thing}` was there"),
                 (None, _) => "no thing".to_owned(),
             };
-            Ok(format!("{thing}; certificate {}", done.status))
+            let status = done.status.map_or("none", CertificateStatus::as_str);
+            Ok(format!("{thing}; certificate {status}"))
         };
         let mut record = match run() {
             Ok(details) => Record {

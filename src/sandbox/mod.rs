@@ -6,8 +6,11 @@ use crate::ports::Clock;
 
 mod broker;
 mod connection;
+/// Fleet provisioning over MQTT.
+pub mod fleet;
 /// The state folder, and how a running sandbox is found.
 pub mod folder;
+mod keypair;
 /// What happened, shaped as in CloudWatch Logs.
 pub mod logs;
 /// Certificates, things, policies and templates of one account and Region.
@@ -33,4 +36,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock + Send + Sync>,
     /// The host name that `DescribeEndpoint` answers.
     pub endpoint: Arc<str>,
+    /// What happened.
+    pub logs: logs::Logs,
+    /// Where pre-provisioning hooks run.
+    pub hooks: Arc<fleet::Hooks>,
 }

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::broker::{Broker, Rules};
+use super::fleet::Hooks;
 use super::folder::{Folder, FolderError, SERVER_CA, STATE};
 use super::logs::{Logs, Record};
 use super::registry::{Registry, RegistryError};
@@ -56,6 +57,8 @@ pub struct ServerConfig {
     pub entropy: Arc<dyn Entropy + Send + Sync>,
     /// How long after its first connection a device is provisioned.
     pub jitp_delay: Duration,
+    /// Where pre-provisioning hooks run.
+    pub hooks: Hooks,
 }
 
 /// How the MQTT endpoint is to be.
@@ -99,6 +102,7 @@ impl ServerConfig {
             clock,
             entropy,
             jitp_delay: Duration::from_secs(1),
+            hooks: Hooks::default(),
         }
     }
 }
@@ -193,6 +197,8 @@ impl Parts {
             registry: Arc::new(Mutex::new(registry)),
             clock: Arc::clone(&config.clock),
             endpoint: name.into(),
+            logs: logs.clone(),
+            hooks: Arc::new(config.hooks.clone()),
         };
         let mqtt = match (&config.mqtt, ca) {
             (Some(mqtt), Some(ca)) => {

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Shared;
+use super::fleet::Fleet;
 use crate::core::cert::Certificate;
 
 /// A publish that a service is to answer. The client may publish to the topic.
-#[allow(dead_code, reason = "for the services to read")]
 pub(super) struct Request {
     /// The topic.
     pub(super) topic: Arc<str>,
@@ -40,6 +40,6 @@ pub(super) trait Service: Send + Sync {
 }
 
 /// Every service of a sandbox.
-pub(super) fn all(_shared: &Shared) -> Vec<Arc<dyn Service>> {
-    Vec::new()
+pub(super) fn all(shared: &Shared) -> Vec<Arc<dyn Service>> {
+    vec![Arc::new(Fleet::new(shared.clone()))]
 }

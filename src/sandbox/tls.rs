@@ -39,21 +39,21 @@ pub struct ServerCa {
 }
 
 /// A P-256 key pair.
-struct Key {
-    pkcs8: Zeroizing<Vec<u8>>,
+pub(super) struct Key {
+    pub(super) pkcs8: Zeroizing<Vec<u8>>,
     pair: EcdsaKeyPair,
-    public: PublicKey,
+    pub(super) public: PublicKey,
 }
 
 impl Key {
-    fn generate() -> Result<Self, TlsError> {
+    pub(super) fn generate() -> Result<Self, TlsError> {
         let random = SystemRandom::new();
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
             .map_err(|_| TlsError::Crypto("the key could not be made"))?;
         Self::read(Zeroizing::new(document.as_ref().to_vec()))
     }
 
-    fn read(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, TlsError> {
+    pub(super) fn read(pkcs8: Zeroizing<Vec<u8>>) -> Result<Self, TlsError> {
         let random = SystemRandom::new();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random)
             .map_err(|_| TlsError::Crypto("the key is not P-256 in PKCS#8"))?;
@@ -65,7 +65,7 @@ impl Key {
         })
     }
 
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
         let signature = self.pair.sign(&SystemRandom::new(), message);
         let signature = signature.map_err(|_| TlsError::Crypto("the key would not sign"))?;
         Ok(signature.as_ref().to_vec())

@@ -1,17 +1,14 @@
 //! The sandbox's control plane, driven by the real AWS CLI and boto3.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nameplate::core::ids::Place;
 use nameplate::core::template::shipped;
 use nameplate::effects::clock::SystemClock;
-use nameplate::sandbox::Shared;
-use nameplate::sandbox::registry::Registry;
-use nameplate::sandbox::rest;
-use nameplate::sandbox::store::Store;
+use nameplate::effects::entropy::OsEntropy;
+use nameplate::sandbox::server::{Server, ServerConfig, StatePlace};
 use serde_json::Value;
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/Provisioning";
@@ -24,26 +21,12 @@ fn place() -> Place {
 }
 
 /// A control plane on an ephemeral port, for as long as the test process lives.
-fn serve(store: Store) -> String {
-    let shared = Shared {
-        registry: Arc::new(Mutex::new(Registry::open(place(), store).unwrap())),
-        clock: Arc::new(SystemClock),
-        endpoint: Arc::from("localhost"),
-    };
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            axum::serve(listener, rest::router(shared)).await.unwrap();
-        });
-    });
+fn serve(state: StatePlace) -> String {
+    let entropy = Arc::new(OsEntropy::default());
+    let config = ServerConfig::new(state, place(), Arc::new(SystemClock), entropy);
+    let running = Server::start(config).unwrap();
+    let url = running.control_url().to_owned();
+    std::mem::forget(running);
     url
 }
 
@@ -62,7 +45,7 @@ fn venv(program: &str) -> PathBuf {
     path
 }
 
-fn command(program: &str, url: &str) -> Command {
+pub(crate) fn command(program: &str, url: &str) -> Command {
     let mut command = Command::new(venv(program));
     command
         .env("AWS_ENDPOINT_URL_IOT", url)
@@ -158,7 +141,7 @@ fn file(folder: &Path, name: &str) -> String {
 fn the_aws_cli_registers_a_ca_with_its_template() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let url = serve(Store::durable(&folder.join("state.sqlite")).unwrap());
+    let url = serve(StatePlace::Durable(folder.join("state")));
     make_ca(folder);
     let code = aws(&url, "get-registration-code", &[])["registrationCode"].clone();
     make_leaf(folder, "proof", code.as_str().unwrap());
@@ -202,7 +185,7 @@ fn the_aws_cli_registers_a_ca_with_its_template() {
 fn the_aws_cli_is_told_what_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let url = serve(Store::memory());
+    let url = serve(StatePlace::Memory);
     make_ca(folder);
     make_leaf(folder, "leaf", "pump-1");
     let (ca, leaf) = (&file(folder, "ca.pem")[..], &file(folder, "leaf.pem")[..]);
@@ -330,7 +313,7 @@ fn boto3_finds_the_answers_it_expects() {
     let folder = tempfile::tempdir().unwrap();
     make_ca(folder.path());
     make_leaf(folder.path(), "leaf", "pump-1");
-    let url = serve(Store::memory());
+    let url = serve(StatePlace::Memory);
     let output = command("python3", &url)
         .args(["-c", BOTO3])
         .arg(folder.path())
@@ -343,7 +326,7 @@ fn boto3_finds_the_answers_it_expects() {
 #[test]
 fn a_request_without_a_signature_is_turned_away() {
     use std::io::{Read, Write};
-    let url = serve(Store::memory());
+    let url = serve(StatePlace::Memory);
     let mut stream = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
     stream
         .write_all(b"GET /things HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")

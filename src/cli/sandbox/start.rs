@@ -10,6 +10,7 @@ use crate::cli::settings::Settings;
 use crate::cli::wire::sandbox as wire;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Failure, Kind};
+use crate::sandbox::fleet::{HookTarget, Hooks};
 use crate::sandbox::server::{MqttConfig, Running, RunningInfo, Server, StatePlace};
 
 /// How a sandbox is started.
@@ -36,6 +37,10 @@ pub(super) struct StartArgs {
     /// Start the sandbox's clock at this time (RFC 3339, or `+90d`)
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// Where a template's pre-provisioning hook runs: the Lambda function's name or ARN, and an
+    /// http:// URL or a program (repeat for more)
+    #[arg(long, value_name = "FUNCTION=TARGET", value_parser = hook)]
+    hook: Vec<(String, HookTarget)>,
     /// Take clients that send no TLS server name
     #[arg(long)]
     legacy_sni: bool,
@@ -82,6 +87,7 @@ impl StartArgs {
         let mut config = wire::config(StatePlace::Durable(state.clone()), place, at.transpose()?);
         config.control = self.control.unwrap_or(local(ports.control));
         config.jitp_delay = self.jitp_delay;
+        config.hooks = Hooks::new(self.hook.iter().cloned());
         let open = [config.control, mqtt.address];
         open.iter()
             .filter(|address| !address.ip().is_loopback())
@@ -176,6 +182,18 @@ pub(super) fn write_places(f: &mut fmt::Formatter<'_>, info: &RunningInfo) -> fm
         writeln!(f, "  server CA      {}", ca.display())?;
     }
     Ok(())
+}
+
+/// `FUNCTION=TARGET`
+fn hook(text: &str) -> Result<(String, HookTarget), String> {
+    match text.split_once('=') {
+        Some((function, target)) if !function.is_empty() => {
+            Ok((function.to_owned(), target.parse()?))
+        }
+        _ => Err(format!(
+            "`{text}` is not FUNCTION=TARGET, such as check-serial=./check-serial"
+        )),
+    }
 }
 
 /// `1s`, `2m`, or in milliseconds, `500ms`.

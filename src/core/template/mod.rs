@@ -106,6 +106,17 @@ impl FromStr for TemplateKind {
     }
 }
 
+/// What a resource of a template is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResourceKind {
+    /// `AWS::IoT::Thing`.
+    Thing,
+    /// `AWS::IoT::Certificate`.
+    Certificate,
+    /// `AWS::IoT::Policy`.
+    Policy,
+}
+
 /// A parsed template. What is wrong but understood is kept for [`Template::lint`].
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -122,6 +133,18 @@ impl Template {
     /// Every declared parameter with its default.
     pub fn parameters(&self) -> &BTreeMap<String, Option<String>> {
         &self.parameters
+    }
+
+    /// The logical names of its resources with what they are, in its order.
+    pub fn resources(&self) -> impl Iterator<Item = (&str, ResourceKind)> {
+        self.resources.iter().map(|resource| {
+            let kind = match &resource.body {
+                Body::Thing(_) => ResourceKind::Thing,
+                Body::Certificate(_) => ResourceKind::Certificate,
+                Body::Policy(_) => ResourceKind::Policy,
+            };
+            (&resource.name[..], kind)
+        })
     }
 
     /// What a parameter resolves to: the caller's value, else its default.

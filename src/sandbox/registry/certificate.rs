@@ -45,25 +45,7 @@ impl Registry {
     ) -> Result<CertificateId, ApiError> {
         self.mutate(|state, place| {
             check_settable(request.status)?;
-            check_new(state, place, &request.certificate, now)?;
-            let ca = if request.without_ca {
-                None
-            } else {
-                Some(issuer(state, request)?)
-            };
-            let mode = ca.map_or(CertificateMode::SniOnly, |ca| ca.mode);
-            if let Some(ca) = ca
-                && !ca.active
-            {
-                let message = format!("CA certificate {} is not ACTIVE", ca.id);
-                return Err(ApiError::new(ErrorName::CertificateState, message));
-            }
-            let ca = ca.map(|ca| ca.id.clone());
-            let mut entry = entry(&request.certificate, ca, mode, now);
-            entry.status = request.status;
-            let id = entry.id.clone();
-            state.certificates.put(id.as_str(), entry);
-            Ok(id)
+            register(state, place, request, now)
         })
     }
 
@@ -103,9 +85,10 @@ impl Registry {
         self.state.certificates.get(id.as_str()).cloned()
     }
 
-    /// Every registered certificate, by id.
+    /// Every registered certificate, by id; claims of trusted users are none.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateEntry> {
-        self.state.certificates.all()
+        let all = self.state.certificates.all();
+        all.filter(|entry| entry.claim.is_none())
     }
 
     /// `UpdateCertificate`.
@@ -191,6 +174,34 @@ impl Registry {
     }
 }
 
+/// Registers a certificate with any status, inside a mutation.
+pub(super) fn register(
+    state: &mut State,
+    place: &Place,
+    request: &CertificateRegistration,
+    now: UtcTime,
+) -> Result<CertificateId, ApiError> {
+    check_new(state, place, &request.certificate, now)?;
+    let ca = if request.without_ca {
+        None
+    } else {
+        Some(issuer(state, request)?)
+    };
+    let mode = ca.map_or(CertificateMode::SniOnly, |ca| ca.mode);
+    if let Some(ca) = ca
+        && !ca.active
+    {
+        let message = format!("CA certificate {} is not ACTIVE", ca.id);
+        return Err(ApiError::new(ErrorName::CertificateState, message));
+    }
+    let ca = ca.map(|ca| ca.id.clone());
+    let mut entry = entry(&request.certificate, ca, mode, now);
+    entry.status = request.status;
+    let id = entry.id.clone();
+    state.certificates.put(id.as_str(), entry);
+    Ok(id)
+}
+
 /// Attaches a certificate to a thing, inside a mutation.
 pub(super) fn attach(state: &mut State, request: &AttachTo) -> Result<(), ApiError> {
     let AttachTo {
@@ -254,7 +265,7 @@ pub(super) fn no_certificate(id: &CertificateId) -> ApiError {
     ApiError::not_found("certificate", id)
 }
 
-fn entry(
+pub(super) fn entry(
     certificate: &Certificate,
     ca: Option<CertificateId>,
     mode: CertificateMode,
@@ -271,6 +282,7 @@ fn entry(
         version: 1,
         policies: Vec::new(),
         things: std::collections::BTreeMap::new(),
+        claim: None,
     }
 }
 

@@ -110,6 +110,37 @@ pub struct CertificateEntry {
     pub policies: Vec<PolicyName>,
     /// The things it is attached to, and whether exclusively.
     pub things: BTreeMap<ThingName, bool>,
+    /// What it may claim, if it is a claim that a trusted user has made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimTerms>,
+}
+
+/// What a trusted user's claim is good for (`CreateProvisioningClaim`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct ClaimTerms {
+    /// The template it may ask for.
+    pub template: TemplateName,
+    /// Until when it may connect.
+    pub expires: UtcTime,
+}
+
+/// What signs the certificates that AWS IoT issues.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Issuer {
+    /// Its certificate.
+    #[serde(with = "as_pem")]
+    pub certificate: Certificate,
+    /// Its key, PKCS#8 PEM.
+    pub key: String,
+}
+
+/// A certificate that a device has been given and has not provisioned itself with.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Ownership {
+    /// The certificate.
+    pub certificate: CertificateId,
+    /// Until when its token is good.
+    pub expires: UtcTime,
 }
 
 /// A policy with its versions.

@@ -26,6 +26,8 @@ macro_rules! names {
 }
 
 names! {
+    /// The credentials may not do it.
+    AccessDenied = 403,
     /// More than one registered CA could have signed the certificate.
     CertificateConflict = 409,
     /// The certificate's status does not allow it.
@@ -54,6 +56,8 @@ names! {
     ResourceNotFound = 404,
     /// Provisioning failed.
     ResourceRegistrationFailure = 400,
+    /// Too many calls (quota per second).
+    Throttling = 400,
     /// The sandbox has no such operation.
     UnknownOperation = 404,
     /// The expected version is not the version.

@@ -9,6 +9,8 @@ mod certificate;
 mod entities;
 mod error;
 mod group;
+mod issued;
+mod ownership;
 mod plan;
 mod policy;
 mod state;
@@ -23,11 +25,14 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub use ca::{CaChange, CaRegistration};
 pub use certificate::{AttachTo, CertificateRegistration};
 pub use entities::{
-    BillingGroup, CaEntry, CertificateEntry, Dates, Group, Meta, Policy, PolicyVersion,
-    ProvisioningTemplate, RegistrationConfig, TemplateVersion, Thing, ThingType,
+    BillingGroup, CaEntry, CertificateEntry, ClaimTerms, Dates, Group, Issuer, Meta, Ownership,
+    Policy, PolicyVersion, ProvisioningTemplate, RegistrationConfig, TemplateVersion, Thing,
+    ThingType,
 };
 pub use error::{ApiError, ErrorName};
 pub use group::{NewGroup, NewType};
+pub use issued::Request;
+pub use ownership::{Entitlement, TOKEN_LIFE, fleet_code};
 pub use plan::Provisioned;
 pub use template::{NewTemplate, TemplateChange};
 pub use thing::{AttributeChange, NewThing, ThingChange};
@@ -176,8 +181,10 @@ impl Registry {
                 group_policies: self.documents(&self.policies_of_groups(thing)),
             })
         };
+        let mut policies = self.documents(&entry.policies);
+        policies.extend(self.claim_policy(entry));
         Principal {
-            policies: self.documents(&entry.policies),
+            policies,
             things: entry.things.iter().filter_map(view).collect(),
         }
     }

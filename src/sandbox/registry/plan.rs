@@ -1,13 +1,16 @@
 //! Running a template's plan: everything or nothing.
 
-use super::certificate::{self, AttachTo};
+use super::certificate::{self, AttachTo, CertificateRegistration};
 use super::state::State;
 use super::thing::{self, NewThing};
-use super::{ApiError, CertificateStatus, ErrorName, Registry, group, policy};
-use crate::core::ids::{CertificateId, PolicyName, ThingName};
+use super::{
+    ApiError, CertificateMode, CertificateStatus, ErrorName, Registry, group, issued, policy,
+};
+use crate::core::cert::Certificate;
+use crate::core::ids::{CertificateId, Place, PolicyName, ThingName};
 use crate::core::template::{
-    CertificatePlan, Conflict, ExistingThing, Plan, PolicyPlan, ThingPlan, status_change,
-    thing_change,
+    CertificatePlan, CertificateSource, Conflict, ExistingThing, Plan, PolicyPlan, ThingPlan,
+    status_change, thing_change,
 };
 use crate::core::time::UtcTime;
 
@@ -20,8 +23,8 @@ pub struct Provisioned {
     pub thing_created: bool,
     /// The policies attached to the certificate.
     pub policies: Vec<PolicyName>,
-    /// The certificate's status now.
-    pub status: CertificateStatus,
+    /// The certificate's status now; `None` when the plan has no certificate.
+    pub status: Option<CertificateStatus>,
 }
 
 impl Registry {
@@ -38,37 +41,121 @@ impl Registry {
         plan: &Plan,
         now: UtcTime,
     ) -> Result<Provisioned, ApiError> {
-        self.mutate(|state, _| {
-            if state.certificates.get(id.as_str()).is_none() {
-                return Err(certificate::no_certificate(id));
-            }
-            let thing_created = match &plan.thing {
-                Some(wanted) => make_thing(state, wanted, now)?,
-                None => false,
-            };
-            for wanted in &plan.policies {
-                make_policy(state, wanted, now)?;
-            }
-            for wanted in &plan.policies {
-                policy::attach_to_certificate(state, wanted.name(), id)?;
-            }
-            if let Some(wanted) = &plan.thing {
-                let request = AttachTo {
-                    thing: wanted.name.clone(),
-                    certificate: id.clone(),
-                    exclusive: plan.certificate.exclusive,
-                };
-                certificate::attach(state, &request)?;
-            }
-            let status = settle(state, id, &plan.certificate, now)?;
-            Ok(Provisioned {
-                thing: plan.thing.as_ref().map(|wanted| wanted.name.clone()),
-                thing_created,
-                policies: plan.policies.iter().map(|p| p.name().clone()).collect(),
-                status,
-            })
-        })
+        self.mutate(|state, _| carry_out(state, id, plan, now))
     }
+
+    /// `RegisterThing`: finds, makes or registers the certificate that the plan names, and runs the
+    /// plan for it. Answers the certificate's id, if the plan has one.
+    ///
+    /// # Errors
+    /// As [`Registry::run_plan`], and what the certificate is refused for.
+    pub fn register_thing(
+        &mut self,
+        plan: &Plan,
+        now: UtcTime,
+    ) -> Result<(Option<CertificateId>, Provisioned), ApiError> {
+        self.mutate(
+            |state, place| match certificate_of(state, place, plan, now)? {
+                Some(id) => {
+                    let done = carry_out(state, &id, plan, now)?;
+                    Ok((Some(id), done))
+                }
+                None => Ok((None, without_certificate(state, plan, now)?)),
+            },
+        )
+    }
+}
+
+/// Runs a plan, inside a mutation.
+pub(super) fn carry_out(
+    state: &mut State,
+    id: &CertificateId,
+    plan: &Plan,
+    now: UtcTime,
+) -> Result<Provisioned, ApiError> {
+    if state.certificates.get(id.as_str()).is_none() {
+        return Err(certificate::no_certificate(id));
+    }
+    let mut done = without_certificate(state, plan, now)?;
+    for wanted in &plan.policies {
+        policy::attach_to_certificate(state, wanted.name(), id)?;
+    }
+    if let Some(wanted) = &plan.thing {
+        let request = AttachTo {
+            thing: wanted.name.clone(),
+            certificate: id.clone(),
+            exclusive: plan.certificate.exclusive,
+        };
+        certificate::attach(state, &request)?;
+    }
+    done.status = Some(settle(state, id, &plan.certificate, now)?);
+    Ok(done)
+}
+
+/// Makes what the plan wants beside the certificate.
+fn without_certificate(
+    state: &mut State,
+    plan: &Plan,
+    now: UtcTime,
+) -> Result<Provisioned, ApiError> {
+    let thing_created = match &plan.thing {
+        Some(wanted) => make_thing(state, wanted, now)?,
+        None => false,
+    };
+    for wanted in &plan.policies {
+        make_policy(state, wanted, now)?;
+    }
+    Ok(Provisioned {
+        thing: plan.thing.as_ref().map(|wanted| wanted.name.clone()),
+        thing_created,
+        policies: plan.policies.iter().map(|p| p.name().clone()).collect(),
+        status: None,
+    })
+}
+
+/// The certificate that the plan is for: one that is there, or one that is made or registered now.
+fn certificate_of(
+    state: &mut State,
+    place: &Place,
+    plan: &Plan,
+    now: UtcTime,
+) -> Result<Option<CertificateId>, ApiError> {
+    match &plan.certificate.source {
+        CertificateSource::None => Ok(None),
+        CertificateSource::Id(id) => Ok(Some(id.parse()?)),
+        CertificateSource::Request(csr) => {
+            let request = issued::Request::parse(csr)?;
+            let made = issued::issue(state, &request, now)?;
+            let mut entry = certificate::entry(&made, None, CertificateMode::Default, now);
+            entry.status = CertificateStatus::PendingActivation;
+            state.certificates.put(made.id().as_str(), entry);
+            Ok(Some(made.id().clone()))
+        }
+        CertificateSource::Pem { certificate, ca } => {
+            let ca = ca.as_deref().map(first_certificate).transpose()?;
+            let given = first_certificate(certificate)?;
+            let id = given.id().clone();
+            if state.certificates.get(id.as_str()).is_some() {
+                return Ok(Some(id));
+            }
+            let request = CertificateRegistration {
+                certificate: given,
+                ca,
+                status: CertificateStatus::PendingActivation,
+                without_ca: false,
+            };
+            certificate::register(state, place, &request, now).map(Some)
+        }
+    }
+}
+
+fn first_certificate(pem: &str) -> Result<Certificate, ApiError> {
+    let refused = |reason: String| ApiError::new(ErrorName::CertificateValidation, reason);
+    let all = Certificate::all_from_pem(pem.as_bytes());
+    let first = all.map(|all| all.into_iter().next());
+    first
+        .map_err(|error| refused(error.to_string()))?
+        .ok_or_else(|| refused("there is no certificate in the PEM".into()))
 }
 
 /// Answers whether the thing is new.

@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::entities::{
-    BillingGroup, CaEntry, CertificateEntry, Group, Meta, Policy, ProvisioningTemplate, Thing,
-    ThingType,
+    BillingGroup, CaEntry, CertificateEntry, Group, Issuer, Meta, Ownership, Policy,
+    ProvisioningTemplate, Thing, ThingType,
 };
 use crate::sandbox::store::{Store, StoreError, Write};
 
@@ -65,6 +65,10 @@ impl<T: Entity> Table<T> {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.entries.values()
+    }
+
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&String, &T)> {
+        self.entries.iter()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -145,7 +149,9 @@ state! {
     cas: CaEntry = "ca",
     certificates: CertificateEntry = "certificate",
     groups: Group = "thing-group",
+    issuers: Issuer = "issuer",
     meta: Meta = "meta",
+    ownerships: Ownership = "ownership",
     policies: Policy = "policy",
     templates: ProvisioningTemplate = "template",
     things: Thing = "thing",

@@ -1,6 +1,7 @@
 //! Provisioning templates and their versions.
 
 use super::entities::{Dates, ProvisioningTemplate, RegistrationConfig, TemplateVersion};
+use super::state::State;
 use super::{ApiError, ErrorName, Registry};
 use crate::core::finding::Severity;
 use crate::core::ids::TemplateName;
@@ -250,6 +251,17 @@ pub(super) fn check_role(role: &str) -> Result<(), ApiError> {
     Err(ApiError::invalid(format!(
         "`{shown}` is not a role's ARN: arn:aws:iam::123456789012:role/NAME"
     )))
+}
+
+/// Checks that a template is there and of type FLEET_PROVISIONING.
+pub(super) fn check_fleet(state: &State, name: &TemplateName) -> Result<(), ApiError> {
+    let template = state.templates.get(name.as_str());
+    match template.ok_or_else(|| no_template(name))?.kind {
+        TemplateKind::FleetProvisioning => Ok(()),
+        TemplateKind::Jitp => Err(ApiError::invalid(format!(
+            "template {name} is of type JITP, not FLEET_PROVISIONING"
+        ))),
+    }
 }
 
 fn check_hook(kind: TemplateKind, hook: Option<&serde_json::Value>) -> Result<(), ApiError> {

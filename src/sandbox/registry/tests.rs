@@ -261,7 +261,7 @@ fn a_first_connection_is_provisioned_whole_or_not_at_all() {
     assert_eq!(registry.principal(leaf.id()), Principal::default());
 
     let done = registry.run_plan(leaf.id(), &plan, now).unwrap();
-    assert_eq!(done.status, CertificateStatus::Active);
+    assert_eq!(done.status, Some(CertificateStatus::Active));
     assert!(done.thing_created);
     assert!(registry.generation() > generation);
     let principal = registry.principal(leaf.id());

@@ -7,6 +7,7 @@ mod ca;
 mod call;
 mod certificate;
 mod group;
+mod issue;
 mod page;
 mod policy;
 mod template;
@@ -37,9 +38,30 @@ struct Operation {
     run: Handler,
 }
 
-type Handler = fn(&mut Registry, &Call) -> Result<Value, ApiError>;
+/// How an operation is run.
+#[derive(Clone, Copy)]
+enum Handler {
+    /// While it holds the registry.
+    Quick(fn(&mut Registry, &Call) -> Result<Value, ApiError>),
+    /// On a thread that may block, without holding anything.
+    Slow(fn(&Shared, &Call) -> Result<Value, ApiError>),
+}
 
-const fn operation(method: MethodFilter, path: &'static str, run: Handler) -> Operation {
+const fn operation(
+    method: MethodFilter,
+    path: &'static str,
+    run: fn(&mut Registry, &Call) -> Result<Value, ApiError>,
+) -> Operation {
+    let run = Handler::Quick(run);
+    Operation { method, path, run }
+}
+
+const fn slow_operation(
+    method: MethodFilter,
+    path: &'static str,
+    run: fn(&Shared, &Call) -> Result<Value, ApiError>,
+) -> Operation {
+    let run = Handler::Slow(run);
     Operation { method, path, run }
 }
 
@@ -49,6 +71,7 @@ pub fn router(shared: Shared) -> Router {
         ca::OPERATIONS,
         certificate::OPERATIONS,
         group::OPERATIONS,
+        issue::OPERATIONS,
         policy::OPERATIONS,
         template::OPERATIONS,
         thing::OPERATIONS,
@@ -82,12 +105,15 @@ async fn serve(shared: Shared, run: Handler, labels: RawPathParams, request: Req
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let answer = Call::new(&shared, &parts, labels, &body).and_then(|call| {
-        let mut registry = shared
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        run(&mut registry, &call)
+    let answer = Call::new(&shared, &parts, labels, &body).and_then(|call| match run {
+        Handler::Quick(run) => {
+            let registry = &shared.registry;
+            run(
+                &mut registry.lock().unwrap_or_else(PoisonError::into_inner),
+                &call,
+            )
+        }
+        Handler::Slow(run) => tokio::task::block_in_place(|| run(&shared, &call)),
     });
     match answer {
         Ok(value) => success(&value),
