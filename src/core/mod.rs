@@ -18,7 +18,7 @@ pub mod chain;
 #[cfg(feature = "operator")]
 pub mod crl;
 /// Certification requests.
-#[cfg(feature = "operator")]
+#[cfg(feature = "sandbox")]
 pub mod csr;
 /// DER, as far as no crate gives us the bytes themselves.
 pub mod der;
@@ -75,6 +75,9 @@ pub mod ledger_place;
 pub mod ledger_stats;
 /// From when to when a certificate is valid.
 pub mod lifetime;
+/// Filter patterns of CloudWatch Logs.
+#[cfg(feature = "sandbox")]
+pub mod logfilter;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
 /// Which known word a wrong one was meant to be.

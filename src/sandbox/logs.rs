@@ -162,6 +162,21 @@ impl Logs {
         kept.recent.push_back(record);
     }
 
+    /// The records of another place, in the same file.
+    #[must_use]
+    pub fn of_place(&self, place: Place) -> Self {
+        let file = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.file.as_ref().and_then(|file| file.try_clone().ok())
+        };
+        Self::new(
+            place,
+            Arc::clone(&self.clock),
+            Arc::clone(&self.entropy),
+            file,
+        )
+    }
+
     /// Whose records these are.
     pub fn place(&self) -> &Place {
         &self.place

@@ -4,7 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::ports::Clock;
 
+/// Who calls the control plane.
+pub mod auth;
 mod broker;
+/// Thing registration tasks.
+pub mod bulk;
 mod connection;
 /// Fleet provisioning over MQTT.
 pub mod fleet;
@@ -13,6 +17,8 @@ pub mod folder;
 mod keypair;
 /// What happened, shaped as in CloudWatch Logs.
 pub mod logs;
+/// Calls per second.
+pub mod quota;
 /// Certificates, things, policies and templates of one account and Region.
 pub mod registry;
 /// The control plane's REST interface.
@@ -26,6 +32,8 @@ pub mod store;
 /// The MQTT endpoint's TLS.
 pub mod tls;
 mod topics;
+/// Several accounts and Regions.
+pub mod worlds;
 
 /// What every server of one sandbox shares.
 #[derive(Clone)]
@@ -40,4 +48,6 @@ pub struct Shared {
     pub logs: logs::Logs,
     /// Where pre-provisioning hooks run.
     pub hooks: Arc<fleet::Hooks>,
+    /// Where the inputs of registration tasks are.
+    pub buckets: Arc<bulk::Buckets>,
 }

@@ -12,13 +12,17 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::auth::Keyring;
 use super::broker::{Broker, Rules};
+use super::bulk::Buckets;
 use super::fleet::Hooks;
 use super::folder::{Folder, FolderError, SERVER_CA, STATE};
 use super::logs::{Logs, Record};
+use super::quota::Quotas;
 use super::registry::{Registry, RegistryError};
 use super::store::{Store, StoreError};
 use super::tls::{Endpoint, ServerCa, TlsError, server_config};
+use super::worlds::Worlds;
 use super::{Shared, connection, rest};
 use crate::core::ids::Place;
 use crate::explain::{Explain, Kind};
@@ -59,6 +63,14 @@ pub struct ServerConfig {
     pub jitp_delay: Duration,
     /// Where pre-provisioning hooks run.
     pub hooks: Hooks,
+    /// Where the inputs of registration tasks are.
+    pub buckets: Buckets,
+    /// Whose signatures the control plane takes.
+    pub keyring: Keyring,
+    /// Whether AWS's quotas are enforced.
+    pub quotas: bool,
+    /// The machine's own time, by which clients sign.
+    pub machine: Arc<dyn Clock + Send + Sync>,
 }
 
 /// How the MQTT endpoint is to be.
@@ -99,10 +111,14 @@ impl ServerConfig {
             place,
             control: SocketAddr::from(([127, 0, 0, 1], 0)),
             mqtt: None,
+            machine: Arc::clone(&clock),
             clock,
             entropy,
             jitp_delay: Duration::from_secs(1),
             hooks: Hooks::default(),
+            buckets: Buckets::None,
+            keyring: Keyring::default(),
+            quotas: false,
         }
     }
 }
@@ -128,6 +144,7 @@ pub struct Running {
 /// What is ready before the runtime is.
 struct Parts {
     shared: Shared,
+    front: Arc<rest::Front>,
     logs: Logs,
     control: TcpListener,
     mqtt: Option<MqttParts>,
@@ -154,7 +171,9 @@ impl Server {
             Some(folder) => Store::durable(&folder.file(STATE))?,
             None => Store::memory(),
         };
-        let registry = Registry::open(config.place.clone(), store)?;
+        let mut registry = Registry::open(config.place.clone(), store)?;
+        let ended = registry.end_orphaned_tasks(config.clock.now());
+        ended.map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let logs = open_logs(&config, folder.as_ref())?;
         let ca = match (&config.mqtt, &folder) {
             (None, _) => None,
@@ -185,6 +204,24 @@ fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, ServerEr
     })
 }
 
+/// Whom the control plane serves, and how.
+fn front(config: &ServerConfig, home: Shared) -> rest::Front {
+    let state = match &config.state {
+        StatePlace::Durable(path) => Some(path.join(STATE)),
+        StatePlace::Memory => None,
+    };
+    rest::Front {
+        worlds: Worlds::new(home, state),
+        keyring: config.keyring.clone(),
+        quotas: if config.quotas {
+            Quotas::aws()
+        } else {
+            Quotas::default()
+        },
+        machine: Arc::clone(&config.machine),
+    }
+}
+
 impl Parts {
     fn new(
         config: &ServerConfig,
@@ -199,6 +236,7 @@ impl Parts {
             endpoint: name.into(),
             logs: logs.clone(),
             hooks: Arc::new(config.hooks.clone()),
+            buckets: Arc::new(config.buckets.clone()),
         };
         let mqtt = match (&config.mqtt, ca) {
             (Some(mqtt), Some(ca)) => {
@@ -223,6 +261,7 @@ impl Parts {
             _ => None,
         };
         Ok(Self {
+            front: Arc::new(front(config, shared.clone())),
             shared,
             logs,
             control: bind(config.control, "control plane")?,
@@ -244,7 +283,7 @@ impl Parts {
         };
         let mut stopping = stop.clone();
         let rest =
-            axum::serve(control, rest::router(self.shared)).with_graceful_shutdown(async move {
+            axum::serve(control, rest::router(self.front)).with_graceful_shutdown(async move {
                 connection::stopped(&mut stopping).await;
             });
         let mut stopping = stop.clone();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::core::ids::Place;
 use crate::explain::{Explain, Kind};
 
 /// `PRAGMA application_id` of our files: the letters `npsb`.
@@ -73,12 +74,26 @@ pub(super) struct Write {
 
 /// A place to keep entities.
 #[derive(Debug)]
-pub struct Store(Option<Connection>);
+pub struct Store {
+    connection: Option<Connection>,
+    /// What stands before every kind: nothing, or the place whose entities these are.
+    prefix: String,
+}
 
 impl Store {
     /// Keeps nothing: the registry lives as long as its process.
     pub fn memory() -> Self {
-        Self(None)
+        Self {
+            connection: None,
+            prefix: String::new(),
+        }
+    }
+
+    /// The same kinds of entities once more, for another place.
+    #[must_use]
+    pub fn of_place(mut self, place: &Place) -> Self {
+        self.prefix = format!("{}/{}/", place.account, place.region);
+        self
     }
 
     /// Keeps everything in the SQLite file at `path`, which is created when it is not there.
@@ -108,22 +123,27 @@ impl Store {
                 });
             }
         }
-        Ok(Self(Some(connection)))
+        Ok(Self {
+            connection: Some(connection),
+            prefix: String::new(),
+        })
     }
 
     /// Every entity of one kind, as key and JSON.
     pub(super) fn load(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let Some(connection) = &self.0 else {
+        let Some(connection) = &self.connection else {
             return Ok(Vec::new());
         };
         let mut query = connection.prepare("SELECT key, json FROM entity WHERE kind = ?1")?;
-        let rows = query.query_map([kind], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = query.query_map([format!("{}{kind}", self.prefix)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// All of `writes`, or none.
     pub(super) fn commit(&mut self, writes: &[Write]) -> Result<(), StoreError> {
-        let Some(connection) = &mut self.0 else {
+        let Some(connection) = &mut self.connection else {
             return Ok(());
         };
         let transaction = connection.transaction()?;
@@ -135,9 +155,10 @@ impl Store {
             let mut delete =
                 transaction.prepare_cached("DELETE FROM entity WHERE kind = ?1 AND key = ?2")?;
             for write in writes {
+                let kind = format!("{}{}", self.prefix, write.kind);
                 match &write.json {
-                    Some(json) => put.execute((write.kind, &write.key, json))?,
-                    None => delete.execute((write.kind, &write.key))?,
+                    Some(json) => put.execute((kind, &write.key, json))?,
+                    None => delete.execute((kind, &write.key))?,
                 };
             }
         }

@@ -44,6 +44,7 @@ mod readme;
 mod register;
 mod rotate;
 mod rotate_faults;
+mod sandbox_control;
 mod sandbox_fleet;
 mod sandbox_mqtt;
 mod sandbox_rest;

@@ -31,7 +31,7 @@ fn serve(state: StatePlace) -> String {
 }
 
 /// A program of the tests' virtual environment.
-fn venv(program: &str) -> PathBuf {
+pub(crate) fn venv(program: &str) -> PathBuf {
     let root = std::env::var_os("NAMEPLATE_TEST_VENV").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join(".nameplate-test/venv"),
         PathBuf::from,

@@ -73,9 +73,10 @@ fn run_beside(started: &Started, command: &[OsString]) -> Result<ExitStatus, Fai
     };
     let mut child = Command::new(&command[0])
         .args(&command[1..])
-        .envs(environment(started.running.info()))
         .env_remove("AWS_PROFILE")
         .env_remove("AWS_SESSION_TOKEN")
+        .envs(environment(started.running.info()))
+        .envs(credentials(started))
         .spawn()
         .map_err(failed)?;
     let process = i32::try_from(child.id())
@@ -93,13 +94,19 @@ fn run_beside(started: &Started, command: &[OsString]) -> Result<ExitStatus, Fai
 
 /// What a client needs to find the sandbox.
 fn environment(info: &RunningInfo) -> Vec<(&'static str, OsString)> {
-    let (account, region) = (info.account.as_str(), info.region.as_str());
+    let region = info.region.as_str();
     let host = info.mqtt_host.clone().unwrap_or_default();
     let port = info.mqtt_port.unwrap_or_default();
     let mut all: Vec<(&'static str, OsString)> = vec![
         ("AWS_ENDPOINT_URL_IOT", info.control_url.clone().into()),
-        ("AWS_ACCESS_KEY_ID", account.into()),
-        ("AWS_SECRET_ACCESS_KEY", "sandbox".into()),
+        (
+            "AWS_ENDPOINT_URL_IOT_DATA_PLANE",
+            info.control_url.clone().into(),
+        ),
+        (
+            "AWS_ENDPOINT_URL_CLOUDWATCH_LOGS",
+            info.control_url.clone().into(),
+        ),
         ("AWS_REGION", region.into()),
         ("AWS_DEFAULT_REGION", region.into()),
         ("AWS_EC2_METADATA_DISABLED", "true".into()),
@@ -111,6 +118,21 @@ fn environment(info: &RunningInfo) -> Vec<(&'static str, OsString)> {
     if let Some(ca) = &info.ca_file {
         all.push(("NAMEPLATE_SERVER_CA", ca.into()));
     }
+    all
+}
+
+/// Credentials that the sandbox takes. Where it takes any, the access key names the account.
+fn credentials(started: &Started) -> Vec<(&'static str, String)> {
+    let account = &started.running.info().account;
+    let (key, secret, token) = match started.keyring.own(account) {
+        Some(own) => own,
+        None => (account.as_str(), "sandbox", None),
+    };
+    let mut all = vec![
+        ("AWS_ACCESS_KEY_ID", key.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", secret.to_owned()),
+    ];
+    all.extend(token.map(|token| ("AWS_SESSION_TOKEN", token.to_owned())));
     all
 }
 

@@ -10,6 +10,8 @@ use crate::cli::settings::Settings;
 use crate::cli::wire::sandbox as wire;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Failure, Kind};
+use crate::sandbox::auth::{AuthMode, Keyring};
+use crate::sandbox::bulk::Buckets;
 use crate::sandbox::fleet::{HookTarget, Hooks};
 use crate::sandbox::server::{MqttConfig, Running, RunningInfo, Server, StatePlace};
 
@@ -41,6 +43,20 @@ pub(super) struct StartArgs {
     /// http:// URL or a program (repeat for more)
     #[arg(long, value_name = "FUNCTION=TARGET", value_parser = hook)]
     hook: Vec<(String, HookTarget)>,
+    /// Where the input of thing registration tasks is: a folder with a folder for each bucket, or an
+    /// http:// URL that buckets and keys follow
+    #[arg(long, value_name = "DIR|URL", value_parser = <Buckets as std::str::FromStr>::from_str)]
+    s3: Option<Buckets>,
+    /// Whose requests the control plane takes: `any` signed one, or only those that `known`
+    /// credentials have signed
+    #[arg(long, value_name = "WHO", default_value = "any", value_parser = ["any", "known"])]
+    auth: String,
+    /// Credentials in the AWS CLI's format; `aws_account_id` says whose account they are
+    #[arg(long, value_name = "FILE", required_if_eq("auth", "known"))]
+    credentials: Option<PathBuf>,
+    /// Whose quotas of calls per second are enforced
+    #[arg(long, value_name = "WHOSE", value_parser = ["aws"])]
+    quotas: Option<String>,
     /// Take clients that send no TLS server name
     #[arg(long)]
     legacy_sni: bool,
@@ -60,6 +76,8 @@ pub(super) struct Ports {
 pub(super) struct Started {
     pub(super) running: Running,
     pub(super) state: PathBuf,
+    /// Whose requests are taken.
+    pub(super) keyring: Keyring,
     temporary: bool,
 }
 
@@ -87,6 +105,9 @@ impl StartArgs {
         let mut config = wire::config(StatePlace::Durable(state.clone()), place, at.transpose()?);
         config.control = self.control.unwrap_or(local(ports.control));
         config.jitp_delay = self.jitp_delay;
+        config.keyring = self.keyring()?;
+        config.quotas = self.quotas.is_some();
+        config.buckets = self.s3.clone().unwrap_or_default();
         config.hooks = Hooks::new(self.hook.iter().cloned());
         let open = [config.control, mqtt.address];
         open.iter()
@@ -94,10 +115,26 @@ impl StartArgs {
             .for_each(warn_open);
         config.mqtt = Some(mqtt);
         Ok(Started {
+            keyring: config.keyring.clone(),
             running: Server::start(config)?,
             state,
             temporary,
         })
+    }
+
+    fn keyring(&self) -> Result<Keyring, Failure> {
+        let mode = match &self.auth[..] {
+            "known" => AuthMode::Known,
+            _ => AuthMode::Any,
+        };
+        let text = match &self.credentials {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                let message = format!("`{}` cannot be read", path.display());
+                Failure::new(Kind::Input, "sandbox.credentials", message).because(error)
+            })?,
+        };
+        Ok(Keyring::parse(mode, &text)?)
     }
 
     fn state(&self, settings: &Settings, temporary: bool) -> Result<(PathBuf, bool), Failure> {

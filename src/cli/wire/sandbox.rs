@@ -15,7 +15,9 @@ pub(in crate::cli) fn config(state: StatePlace, place: Place, at: Option<UtcTime
         Some(at) => Arc::new(ShiftedClock::starting_at(at)),
         None => Arc::new(SystemClock),
     };
-    ServerConfig::new(state, place, clock, Arc::new(OsEntropy::default()))
+    let mut config = ServerConfig::new(state, place, clock, Arc::new(OsEntropy::default()));
+    config.machine = Arc::new(SystemClock);
+    config
 }
 
 /// A name that nobody can guess: 8 random bytes in hexadecimal.

@@ -172,13 +172,14 @@ impl Registry {
     /// # Errors
     /// `CertificateStateException` while it is ACTIVE.
     pub fn delete_ca(&mut self, id: &CertificateId) -> Result<(), ApiError> {
-        self.mutate(|state, _| {
+        self.mutate(|state, place| {
             let entry = state.cas.get(id.as_str()).ok_or_else(|| no_ca(id))?;
             if entry.active {
                 let message =
                     format!("CA certificate must be deactivated before deletion. Id: {id}");
                 return Err(ApiError::new(ErrorName::CertificateState, message));
             }
+            state.tags.remove(&place.arn("cacert", id));
             state.cas.remove(id.as_str());
             Ok(())
         })

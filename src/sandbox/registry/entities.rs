@@ -206,6 +206,9 @@ pub struct ThingType {
     pub searchable: Vec<String>,
     /// When.
     pub dates: Dates,
+    /// Since when no thing can get it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<UtcTime>,
 }
 
 /// A thing group.
@@ -225,6 +228,9 @@ pub struct Group {
     pub policies: Vec<PolicyName>,
     /// When.
     pub dates: Dates,
+    /// 1, and one more with every update.
+    #[serde(default = "first")]
+    pub version: u64,
 }
 
 /// A billing group.
@@ -238,6 +244,87 @@ pub struct BillingGroup {
     pub description: Option<String>,
     /// When.
     pub dates: Dates,
+    /// 1, and one more with every update.
+    #[serde(default = "first")]
+    pub version: u64,
+}
+
+/// The version of what is new.
+fn first() -> u64 {
+    1
+}
+
+/// The tags of one resource, by key.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub(super) struct Tags(pub(super) BTreeMap<String, String>);
+
+/// A thing registration task.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Task {
+    /// Its id, a UUID.
+    pub id: String,
+    /// `templateBody`.
+    pub template: String,
+    /// `inputFileBucket`.
+    pub bucket: String,
+    /// `inputFileKey`.
+    pub key: String,
+    /// `roleArn`.
+    pub role: String,
+    /// Its status.
+    pub status: TaskStatus,
+    /// Why it failed.
+    pub message: Option<String>,
+    /// How many lines the input has; known once it has been read.
+    pub lines: usize,
+    /// How many things were registered.
+    pub successes: usize,
+    /// How many lines failed.
+    pub failures: usize,
+    /// When.
+    pub dates: Dates,
+}
+
+/// How far a thing registration task is (`Status` of the API model).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum TaskStatus {
+    /// It runs.
+    InProgress,
+    /// It has been through every line.
+    Completed,
+    /// It could not read its input, or its process ended.
+    Failed,
+    /// It was stopped.
+    Cancelled,
+    /// It is being stopped.
+    Cancelling,
+}
+
+impl TaskStatus {
+    /// The name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InProgress => "InProgress",
+            Self::Completed => "Completed",
+            Self::Failed => "Failed",
+            Self::Cancelled => "Cancelled",
+            Self::Cancelling => "Cancelling",
+        }
+    }
+
+    /// Whether it is over.
+    pub fn is_over(self) -> bool {
+        !matches!(self, Self::InProgress | Self::Cancelling)
+    }
+}
+
+/// What a task says of its lines, one JSON object a line.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct TaskReport {
+    /// Of those that were registered.
+    pub results: String,
+    /// Of those that failed.
+    pub errors: String,
 }
 
 /// A provisioning template with its versions.

@@ -38,10 +38,16 @@ names! {
     ConflictingResourceUpdate = 409,
     /// Still in use.
     DeleteConflict = 409,
+    /// The request is signed in a way that cannot be read.
+    IncompleteSignature = 400,
     /// Our own fault.
     InternalFailure = 500,
     /// A parameter is wrong.
     InvalidRequest = 400,
+    /// A parameter is wrong, as CloudWatch Logs says it.
+    InvalidParameter = 400,
+    /// The signature is not that of the credentials.
+    InvalidSignature = 403,
     /// A quota is reached.
     LimitExceeded = 410,
     /// Not a policy document.
@@ -60,6 +66,8 @@ names! {
     Throttling = 400,
     /// The sandbox has no such operation.
     UnknownOperation = 404,
+    /// Nobody has these credentials.
+    UnrecognizedClient = 403,
     /// The expected version is not the version.
     VersionConflict = 409,
     /// Too many versions.
@@ -74,6 +82,8 @@ pub struct ApiError {
     pub name: ErrorName,
     /// One line about it.
     pub message: String,
+    /// The HTTP status.
+    pub status: u16,
     /// Id and ARN of what is there already, for `ResourceAlreadyExistsException`.
     pub resource: Option<(String, String)>,
 }
@@ -84,6 +94,7 @@ impl ApiError {
         Self {
             name,
             message: message.into(),
+            status: name.status(),
             resource: None,
         }
     }
@@ -106,6 +117,7 @@ impl ApiError {
         let (id, arn) = (id.into(), arn.into());
         Self {
             name: ErrorName::ResourceAlreadyExists,
+            status: ErrorName::ResourceAlreadyExists.status(),
             message: format!("{what} {id} already exists"),
             resource: Some((id, arn)),
         }

@@ -59,6 +59,7 @@ impl Registry {
                 id: uuid()?,
                 description: request.description,
                 searchable: request.searchable,
+                deprecated: None,
                 dates: Dates::new(now),
                 name: request.name,
             };
@@ -104,6 +105,7 @@ impl Registry {
                 description: request.description,
                 attributes: request.attributes,
                 policies: Vec::new(),
+                version: 1,
                 dates: Dates::new(now),
                 name: request.name,
             };
@@ -143,6 +145,7 @@ impl Registry {
                 name: name.clone(),
                 id: uuid()?,
                 description,
+                version: 1,
                 dates: Dates::new(now),
             };
             state.billing_groups.put(name.as_str(), made.clone());
@@ -237,13 +240,16 @@ pub(super) fn bill(
     Ok(())
 }
 
-fn change_thing<'a>(state: &'a mut State, thing: &ThingName) -> Result<&'a mut Thing, ApiError> {
+pub(super) fn change_thing<'a>(
+    state: &'a mut State,
+    thing: &ThingName,
+) -> Result<&'a mut Thing, ApiError> {
     let entry = state.things.change(thing.as_str());
     entry.ok_or_else(|| ApiError::not_found("thing", thing))
 }
 
 /// A group and those above it, nearest first.
-fn ancestry(state: &State, name: &ThingName) -> Result<Vec<ThingName>, ApiError> {
+pub(super) fn ancestry(state: &State, name: &ThingName) -> Result<Vec<ThingName>, ApiError> {
     let mut all = Vec::new();
     let mut next = Some(name);
     while let Some(name) = next {

@@ -9,13 +9,18 @@ mod certificate;
 mod entities;
 mod error;
 mod group;
+mod group_change;
 mod issued;
 mod ownership;
 mod plan;
 mod policy;
+mod register;
 mod state;
+mod tags;
+mod task;
 mod template;
 mod thing;
+mod thing_type;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,14 +31,17 @@ pub use ca::{CaChange, CaRegistration};
 pub use certificate::{AttachTo, CertificateRegistration};
 pub use entities::{
     BillingGroup, CaEntry, CertificateEntry, ClaimTerms, Dates, Group, Issuer, Meta, Ownership,
-    Policy, PolicyVersion, ProvisioningTemplate, RegistrationConfig, TemplateVersion, Thing,
-    ThingType,
+    Policy, PolicyVersion, ProvisioningTemplate, RegistrationConfig, Task, TaskReport, TaskStatus,
+    TemplateVersion, Thing, ThingType,
 };
 pub use error::{ApiError, ErrorName};
 pub use group::{NewGroup, NewType};
+pub use group_change::GroupChange;
 pub use issued::Request;
 pub use ownership::{Entitlement, TOKEN_LIFE, fleet_code};
 pub use plan::Provisioned;
+pub use register::Registered;
+pub use task::NewTask;
 pub use template::{NewTemplate, TemplateChange};
 pub use thing::{AttributeChange, NewThing, ThingChange};
 
@@ -117,6 +125,8 @@ pub struct Registry {
     store: Store,
     state: State,
     generation: u64,
+    /// A change of several mutations is under way.
+    joined: bool,
 }
 
 impl Registry {
@@ -130,6 +140,7 @@ impl Registry {
             place,
             store,
             generation: 0,
+            joined: false,
         };
         match registry.state.meta.get(META) {
             Some(meta)
@@ -205,7 +216,16 @@ impl Registry {
         &mut self,
         change: impl FnOnce(&mut State, &Place) -> Result<R, ApiError>,
     ) -> Result<R, ApiError> {
-        match change(&mut self.state, &self.place) {
+        let done = change(&mut self.state, &self.place);
+        if self.joined {
+            return done;
+        }
+        self.settle(done)
+    }
+
+    /// Keeps a change that went well, and undoes any other.
+    fn settle<R>(&mut self, done: Result<R, ApiError>) -> Result<R, ApiError> {
+        match done {
             Ok(answer) => {
                 if self.state.commit(&mut self.store)? {
                     self.generation += 1;
@@ -217,6 +237,20 @@ impl Registry {
                 Err(error)
             }
         }
+    }
+
+    /// Makes several mutations one: all of them, or none.
+    ///
+    /// # Errors
+    /// What `change` answers; `InternalFailureException` when it cannot be kept.
+    pub fn together<R>(
+        &mut self,
+        change: impl FnOnce(&mut Self) -> Result<R, ApiError>,
+    ) -> Result<R, ApiError> {
+        self.joined = true;
+        let done = change(self);
+        self.joined = false;
+        self.settle(done)
     }
 }
 

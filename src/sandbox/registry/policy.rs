@@ -151,6 +151,7 @@ impl Registry {
                 );
                 return Err(ApiError::new(ErrorName::DeleteConflict, message));
             }
+            state.tags.remove(&place.arn("policy", name));
             state.policies.remove(name.as_str());
             Ok(())
         })

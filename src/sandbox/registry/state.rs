@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::entities::{
     BillingGroup, CaEntry, CertificateEntry, Group, Issuer, Meta, Ownership, Policy,
-    ProvisioningTemplate, Thing, ThingType,
+    ProvisioningTemplate, Tags, Task, TaskReport, Thing, ThingType,
 };
 use crate::sandbox::store::{Store, StoreError, Write};
 
@@ -153,6 +153,9 @@ state! {
     meta: Meta = "meta",
     ownerships: Ownership = "ownership",
     policies: Policy = "policy",
+    reports: TaskReport = "registration-report",
+    tags: Tags = "tags",
+    tasks: Task = "registration-task",
     templates: ProvisioningTemplate = "template",
     things: Thing = "thing",
     types: ThingType = "thing-type",

@@ -138,7 +138,7 @@ impl Registry {
     /// # Errors
     /// `DeleteConflictException` while a CA names it.
     pub fn delete_template(&mut self, name: &TemplateName) -> Result<(), ApiError> {
-        self.mutate(|state, _| {
+        self.mutate(|state, place| {
             if state.templates.get(name.as_str()).is_none() {
                 return Err(no_template(name));
             }
@@ -151,6 +151,7 @@ impl Registry {
                 let message = format!("template {name} is used by CA certificate {}", ca.id);
                 return Err(ApiError::new(ErrorName::DeleteConflict, message));
             }
+            state.tags.remove(&place.arn("provisioningtemplate", name));
             state.templates.remove(name.as_str());
             Ok(())
         })

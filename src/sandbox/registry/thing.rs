@@ -196,13 +196,17 @@ pub(super) fn create(
     Ok(thing)
 }
 
-/// Checks that a type exists, if one is named.
+/// Checks that a type exists and is not deprecated, if one is named.
 pub(super) fn check_type(state: &State, name: Option<&ThingName>) -> Result<(), ApiError> {
-    match name {
-        Some(name) if state.types.get(name.as_str()).is_none() => {
-            Err(ApiError::not_found("thing type", name))
-        }
-        _ => Ok(()),
+    let Some(name) = name else {
+        return Ok(());
+    };
+    match state.types.get(name.as_str()) {
+        None => Err(ApiError::not_found("thing type", name)),
+        Some(found) if found.deprecated.is_some() => Err(ApiError::invalid(format!(
+            "thing type {name} is deprecated: no thing can get it"
+        ))),
+        Some(_) => Ok(()),
     }
 }
 

@@ -13,13 +13,48 @@ use crate::sandbox::registry::{
 };
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation(MethodFilter::GET, "/registrationcode", registration_code),
-    operation(MethodFilter::DELETE, "/registrationcode", delete_code),
-    operation(MethodFilter::POST, "/cacertificate", register),
-    operation(MethodFilter::GET, "/cacertificate/{id}", describe),
-    operation(MethodFilter::PUT, "/cacertificate/{id}", update),
-    operation(MethodFilter::DELETE, "/cacertificate/{id}", delete),
-    operation(MethodFilter::GET, "/cacertificates", list),
+    operation(
+        "GetRegistrationCode",
+        MethodFilter::GET,
+        "/registrationcode",
+        registration_code,
+    ),
+    operation(
+        "DeleteRegistrationCode",
+        MethodFilter::DELETE,
+        "/registrationcode",
+        delete_code,
+    ),
+    operation(
+        "RegisterCACertificate",
+        MethodFilter::POST,
+        "/cacertificate",
+        register,
+    ),
+    operation(
+        "DescribeCACertificate",
+        MethodFilter::GET,
+        "/cacertificate/{id}",
+        describe,
+    ),
+    operation(
+        "UpdateCACertificate",
+        MethodFilter::PUT,
+        "/cacertificate/{id}",
+        update,
+    ),
+    operation(
+        "DeleteCACertificate",
+        MethodFilter::DELETE,
+        "/cacertificate/{id}",
+        delete,
+    ),
+    operation(
+        "ListCACertificates",
+        MethodFilter::GET,
+        "/cacertificates",
+        list,
+    ),
 ];
 
 fn registration_code(registry: &mut Registry, _: &Call) -> Result<Value, ApiError> {
@@ -43,9 +78,15 @@ fn register(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
         auto_registration: call.flag("allowAutoRegistration")?,
         config: config(call.inner("registrationConfig")?)?,
     };
-    let id = registry.register_ca(request, call.now)?;
+    let arn = registry.place().arn("cacert", request.certificate.id());
+    let tags = call.tags()?;
+    let id = registry.together(|registry| {
+        let id = registry.register_ca(request, call.now)?;
+        registry.tag(&arn, tags)?;
+        Ok(id)
+    })?;
     Ok(json!({
-        "certificateArn": registry.place().arn("cacert", &id),
+        "certificateArn": arn,
         "certificateId": id,
     }))
 }

@@ -121,6 +121,16 @@ impl Call {
         self.body().name(name)
     }
 
+    /// `tags` of the body, by key.
+    pub(super) fn tags(&self) -> Result<BTreeMap<String, String>, ApiError> {
+        let one = |tag: Members<'_>| {
+            let key = tag.text("Key")?.ok_or_else(|| missing("tags.Key"))?;
+            let value = tag.text("Value")?.unwrap_or_default();
+            Ok((key.to_owned(), value.to_owned()))
+        };
+        self.body().objects("tags")?.into_iter().map(one).collect()
+    }
+
     /// The first certificate of a PEM in the body.
     pub(super) fn certificate(&self, name: &str) -> Result<Option<Certificate>, ApiError> {
         let Some(pem) = self.text(name)?.filter(|text| !text.is_empty()) else {
@@ -209,6 +219,19 @@ impl<'a> Members<'a> {
         names
             .map(|key| Ok((key.clone(), inner.text(key)?.unwrap_or_default().to_owned())))
             .collect()
+    }
+
+    /// A list of objects.
+    pub(super) fn objects(self, name: &str) -> Result<Vec<Members<'a>>, ApiError> {
+        let wrong = || ApiError::invalid(format!("{name} is not a list of objects"));
+        match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(all)) => all
+                .iter()
+                .map(|value| value.as_object().map(Members).ok_or_else(wrong))
+                .collect(),
+            Some(_) => Err(wrong()),
+        }
     }
 
     /// A list of texts.

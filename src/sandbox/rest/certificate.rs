@@ -11,17 +11,43 @@ use crate::core::status::CertificateStatus;
 use crate::sandbox::registry::{ApiError, CertificateEntry, CertificateRegistration, Registry};
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation(MethodFilter::POST, "/certificate/register", register),
     operation(
+        "RegisterCertificate",
+        MethodFilter::POST,
+        "/certificate/register",
+        register,
+    ),
+    operation(
+        "RegisterCertificateWithoutCA",
         MethodFilter::POST,
         "/certificate/register-no-ca",
         register_without_ca,
     ),
-    operation(MethodFilter::GET, "/certificates", list),
-    operation(MethodFilter::GET, "/certificates/{id}", describe),
-    operation(MethodFilter::PUT, "/certificates/{id}", update),
-    operation(MethodFilter::DELETE, "/certificates/{id}", delete),
-    operation(MethodFilter::GET, "/certificates-by-ca/{id}", list_by_ca),
+    operation("ListCertificates", MethodFilter::GET, "/certificates", list),
+    operation(
+        "DescribeCertificate",
+        MethodFilter::GET,
+        "/certificates/{id}",
+        describe,
+    ),
+    operation(
+        "UpdateCertificate",
+        MethodFilter::PUT,
+        "/certificates/{id}",
+        update,
+    ),
+    operation(
+        "DeleteCertificate",
+        MethodFilter::DELETE,
+        "/certificates/{id}",
+        delete,
+    ),
+    operation(
+        "ListCertificatesByCA",
+        MethodFilter::GET,
+        "/certificates-by-ca/{id}",
+        list_by_ca,
+    ),
 ];
 
 fn register(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {

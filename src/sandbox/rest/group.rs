@@ -1,4 +1,4 @@
-//! Thing types, thing groups and billing groups.
+//! Thing groups.
 
 use axum::routing::MethodFilter;
 use serde_json::{Value, json};
@@ -7,105 +7,72 @@ use super::call::{Call, missing, put, timestamp};
 use super::page::{Listing, TOKEN, page};
 use super::{Operation, operation};
 use crate::core::ids::ThingName;
-use crate::sandbox::registry::{ApiError, Group, NewGroup, NewType, Registry, Thing, ThingType};
+use crate::sandbox::registry::{
+    ApiError, AttributeChange, Group, GroupChange, NewGroup, Registry, Thing,
+};
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation(MethodFilter::GET, "/thing-types", list_types),
-    operation(MethodFilter::POST, "/thing-types/{name}", create_type),
-    operation(MethodFilter::GET, "/thing-types/{name}", describe_type),
-    operation(MethodFilter::GET, "/thing-groups", list_groups),
-    operation(MethodFilter::POST, "/thing-groups/{name}", create_group),
-    operation(MethodFilter::GET, "/thing-groups/{name}", describe_group),
     operation(
+        "ListThingGroups",
+        MethodFilter::GET,
+        "/thing-groups",
+        list_groups,
+    ),
+    operation(
+        "CreateThingGroup",
+        MethodFilter::POST,
+        "/thing-groups/{name}",
+        create_group,
+    ),
+    operation(
+        "DescribeThingGroup",
+        MethodFilter::GET,
+        "/thing-groups/{name}",
+        describe_group,
+    ),
+    operation(
+        "UpdateThingGroup",
+        MethodFilter::PATCH,
+        "/thing-groups/{name}",
+        update_group,
+    ),
+    operation(
+        "DeleteThingGroup",
+        MethodFilter::DELETE,
+        "/thing-groups/{name}",
+        delete_group,
+    ),
+    operation(
+        "UpdateThingGroupsForThing",
+        MethodFilter::PUT,
+        "/thing-groups/updateThingGroupsForThing",
+        change_groups,
+    ),
+    operation(
+        "AddThingToThingGroup",
         MethodFilter::PUT,
         "/thing-groups/addThingToThingGroup",
         add_to_group,
     ),
     operation(
+        "RemoveThingFromThingGroup",
         MethodFilter::PUT,
         "/thing-groups/removeThingFromThingGroup",
         remove_from_group,
     ),
     operation(
+        "ListThingsInThingGroup",
         MethodFilter::GET,
         "/thing-groups/{name}/things",
         things_in_group,
     ),
     operation(
+        "ListThingGroupsForThing",
         MethodFilter::GET,
         "/things/{name}/thing-groups",
         groups_of_thing,
     ),
-    operation(MethodFilter::POST, "/billing-groups/{name}", create_billing),
-    operation(
-        MethodFilter::GET,
-        "/billing-groups/{name}",
-        describe_billing,
-    ),
-    operation(
-        MethodFilter::PUT,
-        "/billing-groups/addThingToBillingGroup",
-        add_to_billing,
-    ),
 ];
-
-fn create_type(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
-    let mut request = NewType {
-        name: call.label("name")?,
-        description: None,
-        searchable: Vec::new(),
-    };
-    if let Some(properties) = call.inner("thingTypeProperties")? {
-        request.description = properties.text("thingTypeDescription")?.map(str::to_owned);
-        request.searchable = properties.list("searchableAttributes")?;
-    }
-    let made = registry.create_type(request, call.now)?;
-    Ok(json!({
-        "thingTypeName": made.name,
-        "thingTypeArn": registry.place().arn("thingtype", &made.name),
-        "thingTypeId": made.id,
-    }))
-}
-
-fn show_type(registry: &Registry, made: &ThingType) -> Value {
-    let mut properties = json!({ "searchableAttributes": made.searchable });
-    put(
-        &mut properties,
-        "thingTypeDescription",
-        made.description.clone(),
-    );
-    json!({
-        "thingTypeName": made.name,
-        "thingTypeArn": registry.place().arn("thingtype", &made.name),
-        "thingTypeProperties": properties,
-        "thingTypeMetadata": {
-            "deprecated": false,
-            "creationDate": timestamp(made.dates.created),
-        },
-    })
-}
-
-fn describe_type(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
-    let name: ThingName = call.label("name")?;
-    let found = registry.thing_type(&name);
-    let found = found.ok_or_else(|| ApiError::not_found("thing type", &name))?;
-    let mut answer = show_type(registry, found);
-    answer["thingTypeId"] = found.id.clone().into();
-    Ok(answer)
-}
-
-fn list_types(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
-    let all: Vec<(String, Value)> = registry
-        .thing_types()
-        .map(|made| (made.name.to_string(), show_type(registry, made)))
-        .collect();
-    let list = Listing::by_name(
-        all.into_iter(),
-        |(name, _)| name.clone(),
-        |(_, v)| v.clone(),
-    );
-    page(call, &TOKEN, "thingTypes", list)
-}
 
 fn create_group(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
     let mut request = NewGroup {
@@ -120,10 +87,16 @@ fn create_group(registry: &mut Registry, call: &Call) -> Result<Value, ApiError>
             request.attributes = payload.texts("attributes")?;
         }
     }
-    let made = registry.create_group(request, call.now)?;
+    let arn = registry.place().arn("thinggroup", &request.name);
+    let tags = call.tags()?;
+    let made = registry.together(|registry| {
+        let made = registry.create_group(request, call.now)?;
+        registry.tag(&arn, tags)?;
+        Ok(made)
+    })?;
     Ok(json!({
         "thingGroupName": made.name,
-        "thingGroupArn": registry.place().arn("thinggroup", &made.name),
+        "thingGroupArn": arn,
         "thingGroupId": made.id,
     }))
 }
@@ -141,25 +114,92 @@ fn describe_group(registry: &mut Registry, call: &Call) -> Result<Value, ApiErro
     let mut metadata = json!({ "creationDate": timestamp(found.dates.created) });
     let parent = found.parent.as_ref().map(ToString::to_string);
     put(&mut metadata, "parentGroupName", parent);
+    let place = registry.place();
+    let show = |group: &ThingName| json!({ "groupName": group, "groupArn": place.arn("thinggroup", group) });
+    let above = registry.groups_above(&name)?;
+    metadata["rootToParentThingGroups"] = above.iter().map(show).collect();
     Ok(json!({
         "thingGroupName": found.name,
         "thingGroupArn": registry.place().arn("thinggroup", &found.name),
         "thingGroupId": found.id,
-        "version": 1,
+        "version": found.version,
         "thingGroupProperties": properties,
         "thingGroupMetadata": metadata,
     }))
 }
 
+/// With `parentGroup`, those right below it; with `recursive`, all below it.
 fn list_groups(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
     let place = registry.place().clone();
+    let prefix = call.query("namePrefixFilter").unwrap_or_default();
+    let parent: Option<ThingName> = call.query("parentGroup").map(str::parse).transpose()?;
+    if let Some(parent) = &parent
+        && registry.group(parent).is_none()
+    {
+        return Err(ApiError::not_found("thing group", parent));
+    }
+    // Without parentGroup every group is listed; `recursive=false` leaves only the roots.
+    let recursive = call.query("recursive").map(|_| call.flag("recursive"));
+    let recursive = recursive.transpose()?;
+    let wanted = |group: &&Group| {
+        let is_below = match (&parent, recursive) {
+            (None, Some(false)) => group.parent.is_none(),
+            (None, _) => true,
+            (Some(parent), Some(true)) => is_below(registry, &group.name, parent),
+            (Some(parent), _) => group.parent.as_ref() == Some(parent),
+        };
+        is_below && group.name.as_str().starts_with(prefix)
+    };
     let show = move |group: &&Group| json!({ "groupName": group.name, "groupArn": place.arn("thinggroup", &group.name) });
-    let list = Listing::by_name(registry.groups(), |group| group.name.to_string(), show);
+    let groups = registry.groups().filter(wanted);
+    let list = Listing::by_name(groups, |group| group.name.to_string(), show);
     page(call, &TOKEN, "thingGroups", list)
 }
 
+fn is_below(registry: &Registry, group: &ThingName, parent: &ThingName) -> bool {
+    let above = registry.groups_above(group);
+    above.is_ok_and(|above| above.contains(parent))
+}
+
+fn update_group(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
+    let mut change = GroupChange {
+        expected_version: call.body().number("expectedVersion")?,
+        ..GroupChange::default()
+    };
+    if let Some(properties) = call.inner("thingGroupProperties")? {
+        change.description = properties.text("thingGroupDescription")?.map(str::to_owned);
+        if let Some(payload) = properties.inner("attributePayload")? {
+            change.attributes = Some(AttributeChange {
+                attributes: payload.texts("attributes")?,
+                merge: payload.flag("merge")?.unwrap_or(false),
+            });
+        }
+    }
+    let version = registry.update_group(&call.label("name")?, change, call.now)?;
+    Ok(json!({ "version": version }))
+}
+
+fn delete_group(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
+    registry.delete_group(&call.label("name")?, call.number("expectedVersion")?)?;
+    Ok(json!({}))
+}
+
+fn change_groups(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
+    let names = |list: Vec<String>| -> Result<Vec<ThingName>, ApiError> {
+        let all = list.iter().map(|name| Ok(name.parse()?));
+        all.collect()
+    };
+    let thing = call
+        .name("thingName")?
+        .ok_or_else(|| missing("thingName"))?;
+    let add = names(call.body().list("thingGroupsToAdd")?)?;
+    let remove = names(call.body().list("thingGroupsToRemove")?)?;
+    registry.change_groups_of(&thing, &add, &remove)?;
+    Ok(json!({}))
+}
+
 /// A name of the body, given as itself or at the end of its ARN.
-fn named(call: &Call, name: &str, arn: &str) -> Result<ThingName, ApiError> {
+pub(super) fn named(call: &Call, name: &str, arn: &str) -> Result<ThingName, ApiError> {
     if let Some(found) = call.name(name)? {
         return Ok(found);
     }
@@ -187,9 +227,11 @@ fn things_in_group(registry: &mut Registry, call: &Call) -> Result<Value, ApiErr
     if registry.group(&name).is_none() {
         return Err(ApiError::not_found("thing group", &name));
     }
+    let deep = call.flag("recursive")?;
+    let inside = |group: &ThingName| *group == name || (deep && is_below(registry, group, &name));
     let things = registry
         .things()
-        .filter(|thing| thing.groups.contains(&name));
+        .filter(|thing| thing.groups.iter().any(inside));
     let show = |thing: &&Thing| Value::from(thing.name.as_str());
     let list = Listing::by_name(things, |thing| thing.name.to_string(), show);
     page(call, &TOKEN, "things", list)
@@ -203,46 +245,4 @@ fn groups_of_thing(registry: &mut Registry, call: &Call) -> Result<Value, ApiErr
     let show = move |group: &&ThingName| json!({ "groupName": group, "groupArn": place.arn("thinggroup", group) });
     let list = Listing::by_name(thing.groups.iter(), ToString::to_string, show);
     page(call, &TOKEN, "thingGroups", list)
-}
-
-fn create_billing(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
-    let name: ThingName = call.label("name")?;
-    let properties = call.inner("billingGroupProperties")?;
-    let description = match properties {
-        Some(properties) => properties.text("billingGroupDescription")?,
-        None => None,
-    };
-    let made = registry.create_billing_group(&name, description.map(str::to_owned), call.now)?;
-    Ok(json!({
-        "billingGroupName": made.name,
-        "billingGroupArn": registry.place().arn("billinggroup", &made.name),
-        "billingGroupId": made.id,
-    }))
-}
-
-fn describe_billing(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
-    let name: ThingName = call.label("name")?;
-    let found = registry.billing_group(&name);
-    let found = found.ok_or_else(|| ApiError::not_found("billing group", &name))?;
-    let mut properties = json!({});
-    put(
-        &mut properties,
-        "billingGroupDescription",
-        found.description.clone(),
-    );
-    Ok(json!({
-        "billingGroupName": found.name,
-        "billingGroupArn": registry.place().arn("billinggroup", &found.name),
-        "billingGroupId": found.id,
-        "version": 1,
-        "billingGroupProperties": properties,
-        "billingGroupMetadata": { "creationDate": timestamp(found.dates.created) },
-    }))
-}
-
-fn add_to_billing(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
-    let thing = named(call, "thingName", "thingArn")?;
-    let group = named(call, "billingGroupName", "billingGroupArn")?;
-    registry.add_to_billing_group(&thing, &group)?;
-    Ok(json!({}))
 }

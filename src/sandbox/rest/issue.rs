@@ -1,30 +1,44 @@
 //! What AWS IoT makes itself: certificates with and without keys, claims, and RegisterThing.
 
-use std::collections::BTreeMap;
 use std::sync::PoisonError;
 
 use axum::routing::MethodFilter;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::call::{Call, timestamp};
+use super::call::{Call, put, timestamp};
 use super::{Operation, operation, slow_operation};
 use crate::core::cert::Certificate;
-use crate::core::ids::{CertificateId, Place, TemplateName};
+use crate::core::ids::{Place, TemplateName};
 use crate::core::status::CertificateStatus;
-use crate::core::template::{Plan, ResourceKind, Template, Usage};
 use crate::sandbox::Shared;
 use crate::sandbox::keypair::KeyPair;
-use crate::sandbox::registry::{ApiError, ErrorName, Registry, Request};
+use crate::sandbox::registry::{ApiError, Registry, Request};
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    slow_operation(MethodFilter::POST, "/keys-and-certificate", create_keys),
-    operation(MethodFilter::POST, "/certificates", create_from_csr),
     slow_operation(
+        "CreateKeysAndCertificate",
+        MethodFilter::POST,
+        "/keys-and-certificate",
+        create_keys,
+    ),
+    operation(
+        "CreateCertificateFromCsr",
+        MethodFilter::POST,
+        "/certificates",
+        create_from_csr,
+    ),
+    slow_operation(
+        "CreateProvisioningClaim",
         MethodFilter::POST,
         "/provisioning-templates/{name}/provisioning-claim",
         create_claim,
     ),
-    operation(MethodFilter::POST, "/things", register_thing),
+    operation(
+        "RegisterThing",
+        MethodFilter::POST,
+        "/things",
+        register_thing,
+    ),
 ];
 
 fn status(call: &Call) -> Result<CertificateStatus, ApiError> {
@@ -92,57 +106,8 @@ fn create_claim(shared: &Shared, call: &Call) -> Result<Value, ApiError> {
 fn register_thing(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
     let body = call.need("templateBody")?;
     let parameters = call.body().texts("parameters")?;
-    register(registry, body, &parameters, call.now)
-}
-
-/// Runs a template that the caller gives, as RegisterThing and registration tasks do.
-///
-/// # Errors
-/// `InvalidRequestException` for the template, `ResourceRegistrationFailureException` for its run,
-/// `ConflictingResourceUpdateException`.
-pub(super) fn register(
-    registry: &mut Registry,
-    body: &str,
-    parameters: &BTreeMap<String, String>,
-    now: crate::core::time::UtcTime,
-) -> Result<Value, ApiError> {
-    let template = Template::parse(body).map_err(|e| ApiError::invalid(e.to_string()))?;
-    let failed = |why: String| ApiError::new(ErrorName::ResourceRegistrationFailure, why);
-    let plan = template
-        .render(Usage::RegisterThing, parameters)
-        .map_err(|error| failed(error.to_string()))?;
-    let (id, _) = registry
-        .register_thing(&plan, now)
-        .map_err(|error| match error.name {
-            ErrorName::ConflictingResourceUpdate | ErrorName::InternalFailure => error,
-            _ => failed(error.message),
-        })?;
-    let arns = arns(registry.place(), &template, &plan, id.as_ref());
-    let mut answer = json!({ "resourceArns": arns });
-    if let Some(entry) = id.and_then(|id| registry.certificate(&id)) {
-        answer["certificatePem"] = (&*entry.pem).into();
-    }
+    let made = registry.register_by_template(body, &parameters, call.now)?;
+    let mut answer = json!({ "resourceArns": made.arns });
+    put(&mut answer, "certificatePem", made.certificate);
     Ok(answer)
-}
-
-/// The ARNs of what the template's resources have become, by their logical names.
-fn arns(
-    place: &Place,
-    template: &Template,
-    plan: &Plan,
-    id: Option<&CertificateId>,
-) -> Map<String, Value> {
-    let mut policies = plan.policies.iter();
-    let mut all = Map::new();
-    for (name, kind) in template.resources() {
-        let arn = match kind {
-            ResourceKind::Thing => plan.thing.as_ref().map(|t| place.arn("thing", &t.name)),
-            ResourceKind::Certificate => id.map(|id| place.arn("cert", id)),
-            ResourceKind::Policy => policies.next().map(|p| place.arn("policy", p.name())),
-        };
-        if let Some(arn) = arn {
-            all.insert(name.to_owned(), arn.into());
-        }
-    }
-    all
 }

@@ -1,30 +1,41 @@
 //! The control plane's REST interface, as the API model has it (rest-json, `iot` 2015-05-28):
 //! paths, query strings, headers, error names and statuses that an unmodified AWS SDK expects.
 //!
-//! Any SigV4 signature is taken, whatever the credentials: the sandbox has one account and no IAM.
+//! The signature tells the account and the Region ([`super::auth`]); there is no IAM.
 
+mod authorize;
+mod billing;
 mod ca;
 mod call;
 mod certificate;
 mod group;
 mod issue;
+mod logs;
 mod page;
 mod policy;
+mod principal;
+mod tags;
+mod task;
 mod template;
 mod thing;
+mod types;
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{RawPathParams, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, get, on};
 use serde_json::{Value, json};
 
 use super::Shared;
+use super::auth::Keyring;
+use super::quota::Quotas;
 use super::registry::{ApiError, ErrorName, Registry};
+use super::worlds::Worlds;
+use crate::ports::Clock;
 use call::Call;
 
 /// The largest body that is read, in bytes: above a policy document of 404 600 characters, the
@@ -33,6 +44,8 @@ const MAX_BODY: usize = 1 << 20;
 
 /// One operation of the API.
 struct Operation {
+    /// Its name in the API model.
+    name: &'static str,
     method: MethodFilter,
     path: &'static str,
     run: Handler,
@@ -48,76 +61,120 @@ enum Handler {
 }
 
 const fn operation(
+    name: &'static str,
     method: MethodFilter,
     path: &'static str,
     run: fn(&mut Registry, &Call) -> Result<Value, ApiError>,
 ) -> Operation {
     let run = Handler::Quick(run);
-    Operation { method, path, run }
+    Operation {
+        name,
+        method,
+        path,
+        run,
+    }
 }
 
 const fn slow_operation(
+    name: &'static str,
     method: MethodFilter,
     path: &'static str,
     run: fn(&Shared, &Call) -> Result<Value, ApiError>,
 ) -> Operation {
     let run = Handler::Slow(run);
-    Operation { method, path, run }
+    Operation {
+        name,
+        method,
+        path,
+        run,
+    }
+}
+
+/// Whom the control plane serves, and how.
+pub struct Front {
+    /// Every account and Region.
+    pub worlds: Worlds,
+    /// Whose signatures are taken.
+    pub keyring: Keyring,
+    /// How many calls a second.
+    pub quotas: Quotas,
+    /// The machine's own time, by which clients sign.
+    pub machine: Arc<dyn Clock + Send + Sync>,
 }
 
 /// The router of the control plane.
-pub fn router(shared: Shared) -> Router {
+pub fn router(front: Arc<Front>) -> Router {
     let sets = [
+        authorize::OPERATIONS,
+        billing::OPERATIONS,
         ca::OPERATIONS,
         certificate::OPERATIONS,
         group::OPERATIONS,
         issue::OPERATIONS,
         policy::OPERATIONS,
+        principal::OPERATIONS,
+        tags::OPERATIONS,
+        task::OPERATIONS,
         template::OPERATIONS,
         thing::OPERATIONS,
-        &[operation(MethodFilter::GET, "/endpoint", describe_endpoint)],
+        types::OPERATIONS,
+        ENDPOINT,
+        LOGS,
     ];
     let mut router = Router::new();
     for one in sets.into_iter().flatten() {
-        let run = one.run;
-        let handler = move |State(shared): State<Shared>, labels: RawPathParams, request| {
-            serve(shared, run, labels, request)
+        let handler = move |State(front): State<Arc<Front>>, labels: RawPathParams, request| async move {
+            let outcome = serve(&front, one, labels, request).await;
+            match outcome {
+                Ok(value) => success(&value),
+                Err(error) if one.path == "/" => typed_failure(&error),
+                Err(error) => failure(&error),
+            }
         };
         router = router.route(one.path, on(one.method, handler));
     }
     router
+        .route("/registration-reports/{id}/{file}", get(task::report))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .with_state(shared)
+        .with_state(front)
 }
 
-async fn serve(shared: Shared, run: Handler, labels: RawPathParams, request: Request) -> Response {
-    if let Err(error) = signed(&request) {
-        return failure(&error);
-    }
+/// Runs one operation in the place that its caller means.
+async fn serve(
+    front: &Front,
+    operation: &Operation,
+    labels: RawPathParams,
+    request: Request,
+) -> Result<Value, ApiError> {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return failure(&ApiError::invalid(
-            "the request's body is longer than 1048576 bytes, or broke off",
-        ));
+    let body = to_bytes(body, MAX_BODY).await;
+    let home = front.worlds.home().logs.place();
+    let now = front.machine.now();
+    let bytes = body.as_deref().unwrap_or_default();
+    let place = front.keyring.identify(&parts, bytes, home, now);
+    let (place, body) = match (place, body) {
+        (Err(error), _) => return Err(error),
+        (_, Err(_)) => {
+            let message = "the request's body is longer than 1048576 bytes, or broke off";
+            return Err(ApiError::invalid(message));
+        }
+        (Ok(place), Ok(body)) => (place, body),
     };
+    let tick = front.machine.monotonic();
+    front.quotas.take(&place, operation.name, tick)?;
+    let shared = front.worlds.of(&place)?;
     let labels = labels
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let answer = Call::new(&shared, &parts, labels, &body).and_then(|call| match run {
+    let call = Call::new(&shared, &parts, labels, &body)?;
+    match operation.run {
         Handler::Quick(run) => {
-            let registry = &shared.registry;
-            run(
-                &mut registry.lock().unwrap_or_else(PoisonError::into_inner),
-                &call,
-            )
+            let registry = shared.registry.lock();
+            run(&mut registry.unwrap_or_else(PoisonError::into_inner), &call)
         }
         Handler::Slow(run) => tokio::task::block_in_place(|| run(&shared, &call)),
-    });
-    match answer {
-        Ok(value) => success(&value),
-        Err(error) => failure(&error),
     }
 }
 
@@ -126,19 +183,6 @@ async fn unknown(request: Request) -> Response {
     failure(&ApiError::new(
         ErrorName::UnknownOperation,
         format!("the sandbox does not speak `{route}`"),
-    ))
-}
-
-/// Whether the request carries a signature, in its header or its query string.
-fn signed(request: &Request) -> Result<(), ApiError> {
-    let header = request.headers().contains_key(header::AUTHORIZATION);
-    let query = request.uri().query().unwrap_or_default();
-    if header || query.contains("X-Amz-Signature=") {
-        return Ok(());
-    }
-    Err(ApiError::new(
-        ErrorName::MissingAuthenticationToken,
-        "Missing Authentication Token: the request is not signed (SigV4)",
     ))
 }
 
@@ -157,12 +201,22 @@ fn failure(error: &ApiError) -> Response {
         body["resourceId"] = id.clone().into();
         body["resourceArn"] = arn.clone().into();
     }
-    let status = StatusCode::from_u16(error.name.status());
+    let status = StatusCode::from_u16(error.status);
     let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = respond(status, body.to_string());
     let name = HeaderValue::from_static(error.name.as_str());
     response.headers_mut().insert("x-amzn-errortype", name);
     response
+}
+
+/// As the JSON protocol has it: the name is a member of the body.
+fn typed_failure(error: &ApiError) -> Response {
+    let body = json!({ "__type": error.name.as_str(), "message": error.message });
+    let status = StatusCode::from_u16(error.status);
+    respond(
+        status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        body.to_string(),
+    )
 }
 
 fn respond(status: StatusCode, body: String) -> Response {
@@ -177,6 +231,34 @@ fn respond(status: StatusCode, body: String) -> Response {
     }
     response
 }
+
+const LOGS: &[Operation] = &[slow_operation(
+    "FilterLogEvents",
+    MethodFilter::POST,
+    "/",
+    json_operation,
+)];
+
+/// The JSON protocol has one path; a header says what is asked.
+fn json_operation(shared: &Shared, call: &Call) -> Result<Value, ApiError> {
+    match call.header(logs::TARGET)? {
+        logs::FILTER_LOG_EVENTS => logs::filter_log_events(shared, call),
+        other => {
+            let shown: String = other.chars().take(80).collect();
+            Err(ApiError::new(
+                ErrorName::UnknownOperation,
+                format!("the sandbox does not speak `{shown}`"),
+            ))
+        }
+    }
+}
+
+const ENDPOINT: &[Operation] = &[operation(
+    "DescribeEndpoint",
+    MethodFilter::GET,
+    "/endpoint",
+    describe_endpoint,
+)];
 
 fn describe_endpoint(_: &mut Registry, call: &Call) -> Result<Value, ApiError> {
     match call.query("endpointType") {

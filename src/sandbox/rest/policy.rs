@@ -10,49 +10,94 @@ use crate::core::ids::{Place, PolicyName};
 use crate::sandbox::registry::{ApiError, Policy, PolicyVersion, Registry};
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation(MethodFilter::GET, "/policies", list),
-    operation(MethodFilter::POST, "/policies/{name}", create),
-    operation(MethodFilter::GET, "/policies/{name}", get),
-    operation(MethodFilter::DELETE, "/policies/{name}", delete),
+    operation("ListPolicies", MethodFilter::GET, "/policies", list),
     operation(
+        "CreatePolicy",
+        MethodFilter::POST,
+        "/policies/{name}",
+        create,
+    ),
+    operation("GetPolicy", MethodFilter::GET, "/policies/{name}", get),
+    operation(
+        "DeletePolicy",
+        MethodFilter::DELETE,
+        "/policies/{name}",
+        delete,
+    ),
+    operation(
+        "CreatePolicyVersion",
         MethodFilter::POST,
         "/policies/{name}/version",
         create_version,
     ),
-    operation(MethodFilter::GET, "/policies/{name}/version", list_versions),
     operation(
+        "ListPolicyVersions",
+        MethodFilter::GET,
+        "/policies/{name}/version",
+        list_versions,
+    ),
+    operation(
+        "GetPolicyVersion",
         MethodFilter::GET,
         "/policies/{name}/version/{version}",
         get_version,
     ),
     operation(
+        "SetDefaultPolicyVersion",
         MethodFilter::PATCH,
         "/policies/{name}/version/{version}",
         set_default,
     ),
     operation(
+        "DeletePolicyVersion",
         MethodFilter::DELETE,
         "/policies/{name}/version/{version}",
         delete_version,
     ),
-    operation(MethodFilter::PUT, "/target-policies/{name}", attach),
-    operation(MethodFilter::POST, "/target-policies/{name}", detach),
     operation(
+        "AttachPolicy",
+        MethodFilter::PUT,
+        "/target-policies/{name}",
+        attach,
+    ),
+    operation(
+        "DetachPolicy",
+        MethodFilter::POST,
+        "/target-policies/{name}",
+        detach,
+    ),
+    operation(
+        "ListAttachedPolicies",
         MethodFilter::POST,
         "/attached-policies/{target}",
         list_attached,
     ),
-    operation(MethodFilter::POST, "/policy-targets/{name}", list_targets),
-    operation(MethodFilter::POST, "/effective-policies", effective),
+    operation(
+        "ListTargetsForPolicy",
+        MethodFilter::POST,
+        "/policy-targets/{name}",
+        list_targets,
+    ),
+    operation(
+        "GetEffectivePolicies",
+        MethodFilter::POST,
+        "/effective-policies",
+        effective,
+    ),
 ];
 
 fn create(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
     let name: PolicyName = call.label("name")?;
     let document = call.need("policyDocument")?;
-    registry.create_policy(&name, document, call.now)?;
+    let arn = registry.place().arn("policy", &name);
+    let tags = call.tags()?;
+    registry.together(|registry| {
+        registry.create_policy(&name, document, call.now)?;
+        registry.tag(&arn, tags)
+    })?;
     Ok(json!({
         "policyName": name,
-        "policyArn": registry.place().arn("policy", &name),
+        "policyArn": arn,
         "policyDocument": document,
         "policyVersionId": "1",
     }))
@@ -88,7 +133,11 @@ fn list(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
     listed(registry.place(), call, names)
 }
 
-fn listed(place: &Place, call: &Call, names: Vec<PolicyName>) -> Result<Value, ApiError> {
+pub(super) fn listed(
+    place: &Place,
+    call: &Call,
+    names: Vec<PolicyName>,
+) -> Result<Value, ApiError> {
     let place = place.clone();
     let show = move |name: &PolicyName| json!({ "policyName": name, "policyArn": place.arn("policy", name) });
     let list = Listing::by_name(names.into_iter(), ToString::to_string, show);

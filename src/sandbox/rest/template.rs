@@ -13,39 +13,56 @@ use crate::sandbox::registry::{
 };
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation(MethodFilter::POST, "/provisioning-templates", create),
-    operation(MethodFilter::GET, "/provisioning-templates", list),
     operation(
+        "CreateProvisioningTemplate",
+        MethodFilter::POST,
+        "/provisioning-templates",
+        create,
+    ),
+    operation(
+        "ListProvisioningTemplates",
+        MethodFilter::GET,
+        "/provisioning-templates",
+        list,
+    ),
+    operation(
+        "DescribeProvisioningTemplate",
         MethodFilter::GET,
         "/provisioning-templates/{name}",
         describe,
     ),
     operation(
+        "UpdateProvisioningTemplate",
         MethodFilter::PATCH,
         "/provisioning-templates/{name}",
         update,
     ),
     operation(
+        "DeleteProvisioningTemplate",
         MethodFilter::DELETE,
         "/provisioning-templates/{name}",
         delete,
     ),
     operation(
+        "CreateProvisioningTemplateVersion",
         MethodFilter::POST,
         "/provisioning-templates/{name}/versions",
         create_version,
     ),
     operation(
+        "ListProvisioningTemplateVersions",
         MethodFilter::GET,
         "/provisioning-templates/{name}/versions",
         list_versions,
     ),
     operation(
+        "DescribeProvisioningTemplateVersion",
         MethodFilter::GET,
         "/provisioning-templates/{name}/versions/{version}",
         describe_version,
     ),
     operation(
+        "DeleteProvisioningTemplateVersion",
         MethodFilter::DELETE,
         "/provisioning-templates/{name}/versions/{version}",
         delete_version,
@@ -67,9 +84,14 @@ fn create(registry: &mut Registry, call: &Call) -> Result<Value, ApiError> {
         enabled: call.body().flag("enabled")?.unwrap_or(false),
         hook: call.member("preProvisioningHook").cloned(),
     };
-    registry.create_template(request, call.now)?;
+    let arn = registry.place().arn("provisioningtemplate", &name);
+    let tags = call.tags()?;
+    registry.together(|registry| {
+        registry.create_template(request, call.now)?;
+        registry.tag(&arn, tags)
+    })?;
     Ok(json!({
-        "templateArn": registry.place().arn("provisioningtemplate", &name),
+        "templateArn": arn,
         "templateName": name,
         "defaultVersionId": 1,
     }))

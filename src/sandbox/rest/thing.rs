@@ -12,21 +12,57 @@ use crate::sandbox::registry::{
 };
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation(MethodFilter::GET, "/things", list),
-    operation(MethodFilter::POST, "/things/{name}", create),
-    operation(MethodFilter::GET, "/things/{name}", describe),
-    operation(MethodFilter::PATCH, "/things/{name}", update),
-    operation(MethodFilter::DELETE, "/things/{name}", delete),
-    operation(MethodFilter::PUT, "/things/{name}/principals", attach),
-    operation(MethodFilter::DELETE, "/things/{name}/principals", detach),
-    operation(MethodFilter::GET, "/things/{name}/principals", principals),
+    operation("ListThings", MethodFilter::GET, "/things", list),
+    operation("CreateThing", MethodFilter::POST, "/things/{name}", create),
     operation(
+        "DescribeThing",
+        MethodFilter::GET,
+        "/things/{name}",
+        describe,
+    ),
+    operation("UpdateThing", MethodFilter::PATCH, "/things/{name}", update),
+    operation(
+        "DeleteThing",
+        MethodFilter::DELETE,
+        "/things/{name}",
+        delete,
+    ),
+    operation(
+        "AttachThingPrincipal",
+        MethodFilter::PUT,
+        "/things/{name}/principals",
+        attach,
+    ),
+    operation(
+        "DetachThingPrincipal",
+        MethodFilter::DELETE,
+        "/things/{name}/principals",
+        detach,
+    ),
+    operation(
+        "ListThingPrincipals",
+        MethodFilter::GET,
+        "/things/{name}/principals",
+        principals,
+    ),
+    operation(
+        "ListThingPrincipalsV2",
         MethodFilter::GET,
         "/things/{name}/principals-v2",
         principals_v2,
     ),
-    operation(MethodFilter::GET, "/principals/things", things),
-    operation(MethodFilter::GET, "/principals/things-v2", things_v2),
+    operation(
+        "ListPrincipalThings",
+        MethodFilter::GET,
+        "/principals/things",
+        things,
+    ),
+    operation(
+        "ListPrincipalThingsV2",
+        MethodFilter::GET,
+        "/principals/things-v2",
+        things_v2,
+    ),
 ];
 
 /// The header that names a principal.
