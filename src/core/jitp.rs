@@ -2,7 +2,7 @@
 //! must first be registered and provisioned (just-in-time provisioning or registration), or it is
 //! refused. Source: the developer guide's "Just-in-time provisioning" and "Client certificates".
 
-use crate::core::cert::Certificate;
+use crate::core::cert::{CLIENT_AUTH, Certificate};
 use crate::core::ids::CertificateId;
 use crate::core::status::CertificateStatus;
 use crate::core::time::UtcTime;
@@ -98,6 +98,7 @@ pub fn decide(presented: Presented<'_>, view: &View, now: UtcTime, allow_expired
         if !allow_expired {
             in_time(leaf, now)?;
         }
+        fit_for_clients(leaf)?;
         if view.leaf.is_some() && !pending {
             return Ok(Verdict::Admit);
         }
@@ -137,6 +138,19 @@ fn in_time(leaf: &Certificate, now: UtcTime) -> Result<(), Refusal> {
     }
 }
 
+/// Whether the certificate is one that a client may show at all (RFC 5280 §4.1.2.1, §4.2.1.12).
+fn fit_for_clients(leaf: &Certificate) -> Result<(), Refusal> {
+    if leaf.version != 3 {
+        return Err(Refusal::Version(leaf.version));
+    }
+    if leaf.allows_usage(CLIENT_AUTH) {
+        Ok(())
+    } else {
+        let usages = leaf.extended_key_usage.clone().unwrap_or_default();
+        Err(Refusal::Purpose(usages.join(", ")))
+    }
+}
+
 /// The CA under which the leaf may be registered now; the first objection of the first CA that
 /// signed it when there is none.
 fn issuer<'a>(
@@ -162,7 +176,22 @@ fn issuer<'a>(
             Err(refusal) => objection = objection.or(Some(refusal)),
         }
     }
-    Err(objection.unwrap_or_else(|| Refusal::Signature(leaf.issuer.to_string())))
+    Err(objection.unwrap_or_else(|| not_signed(leaf, view)))
+}
+
+/// No CA of the issuer's name signed the leaf: either it names the key of one of them, and its
+/// signature is broken, or it comes from another CA that took the name.
+fn not_signed(leaf: &Certificate, view: &View) -> Refusal {
+    let names_key = |ca: &CaView| {
+        let key_id = leaf.authority_key_id.as_ref();
+        key_id.is_some() && key_id == ca.certificate.subject_key_id.as_ref()
+    };
+    let issuer = leaf.issuer.to_string();
+    if view.cas.iter().any(names_key) {
+        Refusal::BrokenSignature(issuer)
+    } else {
+        Refusal::Signature(issuer)
+    }
 }
 
 fn may_register(presented: Presented<'_>, ca: &CaView, now: UtcTime) -> Result<(), Refusal> {
@@ -189,6 +218,12 @@ pub enum Refusal {
     /// The CA does not register by itself.
     #[error("the certificate is not registered, and its CA {0} has auto registration DISABLE")]
     AutoRegistrationOff(CertificateId),
+    /// The leaf names a registered CA's key, but that key's signature on it does not verify.
+    #[error(
+        "the certificate is not registered; it names the key of the registered CA `{0}`, but its \
+         signature does not verify with that key"
+    )]
+    BrokenSignature(String),
     /// The CA is not active.
     #[error("the certificate is not registered, and its CA {0} is INACTIVE")]
     CaInactive(CertificateId),
@@ -204,6 +239,9 @@ pub enum Refusal {
     /// The leaf has not begun.
     #[error("the certificate is not valid before {0}")]
     NotYetValid(UtcTime),
+    /// The leaf is for something else.
+    #[error("the certificate is not for TLS clients: its extended key usage is {0}")]
+    Purpose(String),
     /// A registered CA has the issuer's name, but another key.
     #[error("the certificate is not registered; a CA named `{0}` is, but its key did not sign it")]
     Signature(String),
@@ -213,6 +251,9 @@ pub enum Refusal {
     /// No CA of that name is registered.
     #[error("the certificate is not registered, and no CA named `{0}` is either")]
     UnknownCa(String),
+    /// The leaf is not of version 3.
+    #[error("the certificate is of X.509 version {0}, not 3")]
+    Version(u32),
 }
 
 impl Explain for Refusal {
@@ -223,25 +264,43 @@ impl Explain for Refusal {
         match self {
             Self::Algorithm(_) => "connect.algorithm",
             Self::AutoRegistrationOff(_) => "connect.auto-registration-off",
+            Self::BrokenSignature(_) => "connect.broken-signature",
             Self::CaInactive(_) => "connect.ca-inactive",
             Self::CaOutOfTime(_) => "connect.ca-out-of-time",
             Self::Expired(_) => "connect.expired",
             Self::NoServerName => "connect.no-server-name",
             Self::NotYetValid(_) => "connect.not-yet-valid",
+            Self::Purpose(_) => "connect.purpose",
             Self::Signature(_) => "connect.signature",
             Self::Status(_) => "connect.status",
             Self::UnknownCa(_) => "connect.unknown-ca",
+            Self::Version(_) => "connect.version",
         }
     }
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Algorithm(_) => "issue one with a P-256 key, or RSA of at least 2048 bits",
             Self::AutoRegistrationOff(_) | Self::CaInactive(_) | Self::UnknownCa(_) => {
                 "run `nameplate ca register` with a JITP template"
             }
+            Self::BrokenSignature(_) => {
+                "the certificate was changed after it was signed, or copied badly: install it \
+                 anew, or issue another"
+            }
+            Self::CaOutOfTime(_) => "register a CA that is valid now, and issue from it",
             Self::Expired(_) | Self::NotYetValid(_) => {
                 "check the device's clock with `nameplate preflight`, or issue a new certificate"
             }
-            _ => return None,
+            Self::NoServerName => {
+                "let the client send the endpoint's name as TLS server name (SNI)"
+            }
+            Self::Purpose(_) => "issue it with the extended key usage clientAuth, or with none",
+            Self::Signature(_) => {
+                "two CAs have this name: register the one that issued the certificate, or issue it \
+                 from the registered one"
+            }
+            Self::Status(_) => "make the certificate ACTIVE, or give the device another one",
+            Self::Version(_) => "issue it with version 3",
         };
         Some(hint.to_owned())
     }
@@ -411,6 +470,39 @@ mod tests {
         );
         let pending = Some(CertificateStatus::PendingActivation);
         assert_eq!(ask(&leaf, with(|_| ()), pending), provision(false, true));
+    }
+
+    #[test]
+    fn a_broken_signature_is_told_from_a_stolen_name() {
+        let signer = ca(days(-10, 10));
+        let good = leaf(&signer, days(-1, 1));
+        let mut der = good.der().to_vec();
+        let last = der.len() - 1;
+        der[last] ^= 1;
+        let broken = Certificate::from_der(&der).unwrap();
+        for (leaf, code) in [
+            (&broken, "connect.broken-signature"),
+            (&leaf(&ca(days(-10, 10)), days(-1, 1)), "connect.signature"),
+        ] {
+            let Verdict::Refuse(refusal) = ask(leaf, vec![view(&signer)], None) else {
+                panic!("{code}")
+            };
+            assert_eq!(refusal.code(), code);
+        }
+    }
+
+    #[test]
+    fn a_servers_certificate_is_no_clients() {
+        let signer = ca(days(-10, 10));
+        let (_, public) = key();
+        let issuer = IssuerView::from_ca(&signer.certificate).unwrap();
+        let server = make("CN=pump-1", &public, Purpose::Server, days(-1, 1));
+        let server = server.sign(&issuer, &signer.signer);
+        for status in [None, Some(CertificateStatus::Active)] {
+            let verdict = ask(&server, vec![view(&signer)], status);
+            let expected = Refusal::Purpose("1.3.6.1.5.5.7.3.1".into());
+            assert_eq!(verdict, Verdict::Refuse(expected));
+        }
     }
 
     #[test]

@@ -150,6 +150,7 @@ impl Broker {
         });
         let authority = Authority {
             things: things.collect(),
+            versions: principal.versions,
             policies: self.compile(principal.policies),
             active,
         };

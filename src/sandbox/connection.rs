@@ -18,7 +18,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::broker::{Broker, Claim, INBOX};
-use super::logs::Record;
+use super::logs::{Record, Stage, Why, of_refusal};
 use super::service;
 use super::session::{AUTHORIZATION, Act, End, Message, Peer, Session};
 use crate::core::cert::Certificate;
@@ -76,7 +76,8 @@ pub(super) async fn serve(
             }
         }
         Verdict::Refuse(refusal) => {
-            let record = Record::failure("Connect", AUTHORIZATION, refusal.to_string());
+            let record = Record::failure("Connect", AUTHORIZATION, refusal.to_string())
+                .why(of_refusal(&refusal, &arrival.leaf));
             turn_away(&broker, arrival, address, record).await;
         }
     }
@@ -245,7 +246,13 @@ impl Link {
         if self.client_id.is_some() {
             return End::KeepAliveTimeout;
         }
-        let record = Record::failure("Connect", "CLIENT_ERROR", "no CONNECT came in time");
+        let why = Why::new(
+            Stage::Connect,
+            "mqtt.no-connect",
+            "let the client send CONNECT as soon as TLS is done",
+        );
+        let record = Record::failure("Connect", "CLIENT_ERROR", "no CONNECT came in time")
+            .why(why.of(&self.leaf));
         let id = self.leaf.id().as_str();
         self.broker
             .logs
@@ -296,7 +303,13 @@ impl Link {
             }
             Event::NotifyError(error) => {
                 let details = format!("the client broke the MQTT 3.1.1 protocol: {error:?}");
-                let record = Record::failure("Disconnect", "CLIENT_ERROR", details);
+                let why = Why::new(
+                    Stage::Connect,
+                    "mqtt.protocol",
+                    "use a client that speaks MQTT as the standard has it",
+                );
+                let record =
+                    Record::failure("Disconnect", "CLIENT_ERROR", details).why(why.of(&self.leaf));
                 let (id, client) = (self.leaf.id().as_str(), self.client_id.as_deref());
                 self.broker
                     .logs

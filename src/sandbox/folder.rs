@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::logs::Record;
+use super::logs::{LogFile, OLD_LOGS, Record};
 use crate::core::ids::{AccountId, Region};
 use crate::core::time::UtcTime;
 use crate::explain::{Explain, Kind};
@@ -85,14 +85,9 @@ impl Folder {
     ///
     /// # Errors
     /// `sandbox.state`.
-    pub fn logs(&self) -> Result<File, FolderError> {
+    pub fn logs(&self) -> Result<LogFile, FolderError> {
         let path = self.file(LOGS);
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|source| FolderError::io(&path, source))
+        LogFile::open(&path).map_err(|source| FolderError::io(&path, source))
     }
 
     /// A text file of this folder; `None` when it is not there.
@@ -151,7 +146,7 @@ impl Folder {
     /// `sandbox.state`.
     pub fn erase(self) -> Result<Vec<PathBuf>, FolderError> {
         let sqlite = ["", "-wal", "-shm", "-journal"].map(|suffix| format!("{STATE}{suffix}"));
-        let others = [LOGS, SERVER_CA, SERVER_CA_KEY, RUNNING, LOCK].map(str::to_owned);
+        let others = [LOGS, OLD_LOGS, SERVER_CA, SERVER_CA_KEY, RUNNING, LOCK].map(str::to_owned);
         let mut removed = Vec::new();
         for name in sqlite.into_iter().chain(others) {
             let path = self.file(&name);

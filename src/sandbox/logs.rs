@@ -1,15 +1,27 @@
 //! What happened, as AWS IoT writes it to CloudWatch Logs (log group `AWSIotLogsV2`), one JSON
-//! object a line in `logs.ndjson`.
+//! object a line in `logs.ndjson`. A refusal is one record, and its member `why` says more than AWS
+//! tells: who was refused, at which stage, by which rule, and what mends it.
+
+mod file;
+mod live;
+mod metrics;
+mod why;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use file::{LogFile, OLD_LOGS};
+pub use live::LiveConnection;
+pub use metrics::Metric;
+pub(super) use why::{Denial, Holder, denied, of_refusal};
+pub use why::{Stage, Why};
 
 use crate::core::ids::{Place, hex};
 use crate::core::time::UtcTime;
 use crate::ports::{Clock, Entropy};
+use live::Live;
+use metrics::Counters;
 
 /// How many records stay in memory.
 const KEPT: usize = 1000;
@@ -63,7 +75,13 @@ pub struct Record {
     /// The failure in words: what, on what, by which rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+    /// Our own: the refusal explained. CloudWatch's records have nothing like it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<Box<Why>>,
 }
+
+/// The event type of refusals by the control plane, which AWS IoT does not log (CloudTrail does).
+pub const CONTROL_PLANE: &str = "ControlPlane";
 
 impl Record {
     /// Something that went well.
@@ -93,6 +111,21 @@ impl Record {
         self.status == "Failure"
     }
 
+    /// A refusal, explained.
+    #[must_use]
+    pub fn why(mut self, why: Why) -> Self {
+        self.why = Some(Box::new(why));
+        self
+    }
+
+    /// As CloudWatch Logs has it: AWS's fields only. `None` for what AWS IoT does not log.
+    pub fn cloudwatch(&self) -> Option<Self> {
+        (self.event_type != CONTROL_PLANE).then(|| Self {
+            why: None,
+            ..self.clone()
+        })
+    }
+
     /// About this MQTT connection.
     #[must_use]
     pub fn of(mut self, peer: SocketAddr, principal: Option<&str>, client: Option<&str>) -> Self {
@@ -112,18 +145,22 @@ impl Record {
     }
 }
 
-/// Where records go: the last ones in memory, all of them to the file, if there is one.
+/// Where records go: the last ones in memory, all of them to the file, if there is one. From them
+/// it counts what AWS IoT counts, and knows who is connected.
 #[derive(Clone)]
 pub struct Logs {
     place: Place,
     clock: Arc<dyn Clock + Send + Sync>,
     entropy: Arc<dyn Entropy + Send + Sync>,
+    file: Option<Arc<Mutex<LogFile>>>,
+    counters: Arc<Counters>,
     kept: Arc<Mutex<Kept>>,
 }
 
+#[derive(Default)]
 struct Kept {
     recent: VecDeque<Record>,
-    file: Option<File>,
+    live: Live,
 }
 
 impl Logs {
@@ -132,17 +169,15 @@ impl Logs {
         place: Place,
         clock: Arc<dyn Clock + Send + Sync>,
         entropy: Arc<dyn Entropy + Send + Sync>,
-        file: Option<File>,
+        file: Option<LogFile>,
     ) -> Self {
-        let kept = Kept {
-            recent: VecDeque::new(),
-            file,
-        };
         Self {
             place,
             clock,
             entropy,
-            kept: Arc::new(Mutex::new(kept)),
+            file: file.map(|file| Arc::new(Mutex::new(file))),
+            counters: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -151,30 +186,55 @@ impl Logs {
         record.timestamp = timestamp(self.clock.now_nanos());
         record.trace_id = self.uuid();
         record.account_id = self.place.account.to_string();
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(file), Ok(mut line)) = (&mut kept.file, serde_json::to_vec(&record)) {
-            line.push(b'\n');
-            let _ = file.write_all(&line);
+        Metric::of(&record)
+            .into_iter()
+            .for_each(|metric| self.count(metric));
+        let line = serde_json::to_vec(&record).unwrap_or_default();
+        if let Some(file) = &self.file {
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.append(line);
         }
+        let mut kept = self.lock();
+        kept.live.learn(&record);
         if kept.recent.len() == KEPT {
             kept.recent.pop_front();
         }
         kept.recent.push_back(record);
     }
 
-    /// The records of another place, in the same file.
+    /// The records of another place, in the same file and counters.
     #[must_use]
     pub fn of_place(&self, place: Place) -> Self {
-        let file = {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.file.as_ref().and_then(|file| file.try_clone().ok())
-        };
-        Self::new(
+        Self {
             place,
-            Arc::clone(&self.clock),
-            Arc::clone(&self.entropy),
-            file,
-        )
+            file: self.file.clone(),
+            counters: Arc::clone(&self.counters),
+            ..Self::new(
+                self.place.clone(),
+                Arc::clone(&self.clock),
+                Arc::clone(&self.entropy),
+                None,
+            )
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts something that no record is written of.
+    pub fn count(&self, metric: Metric) {
+        self.counters.add(metric);
+    }
+
+    /// What was counted since the start, by CloudWatch's names; what never happened is left out.
+    pub fn metrics(&self) -> std::collections::BTreeMap<&'static str, u64> {
+        self.counters.all()
+    }
+
+    /// Who is connected now, by client id.
+    pub fn live(&self) -> Vec<LiveConnection> {
+        self.lock().live.all()
     }
 
     /// Whose records these are.
@@ -184,8 +244,7 @@ impl Logs {
 
     /// The records in memory, oldest first.
     pub fn recent(&self) -> Vec<Record> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.recent.iter().cloned().collect()
+        self.lock().recent.iter().cloned().collect()
     }
 
     /// A fresh random UUID (version 4).
@@ -206,7 +265,8 @@ impl Logs {
     }
 }
 
-fn timestamp(nanos: i128) -> String {
+/// A time as the records have it: `YYYY-MM-DD HH:MM:SS.mmm`, UTC.
+pub fn timestamp(nanos: i128) -> String {
     let seconds = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(i64::MAX);
     let millis = nanos.rem_euclid(1_000_000_000) / 1_000_000;
     let whole = UtcTime::from_unix(seconds).to_string();

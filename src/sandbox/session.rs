@@ -1,6 +1,7 @@
 //! One MQTT 3.1.1 connection's decisions: a packet in, actions out. It touches nothing; the broker
 //! performs what it returns. What is denied ends the connection without a word, as AWS IoT does.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,14 +9,14 @@ use std::time::Duration;
 use mqtt_protocol_core::mqtt::packet::{Packet, Qos, SubEntry, v3_1_1};
 use mqtt_protocol_core::mqtt::result_code::{ConnectReturnCode, SubackReturnCode};
 
-use super::logs::Record;
+use super::logs::{Denial, Holder, Record, Stage, Why, denied};
 use super::registry::ThingView;
 use super::topics;
 use crate::core::cert::Certificate;
 use crate::core::ids::Place;
 use crate::core::policy::{
-    Action, Check, Compiled, Connect, Decision, Facts, NamedPolicy, Outcome, Packet as Asking,
-    Request, Scene, ThingFacts, Will, decide, stands_for,
+    Action, Check, Compiled, Connect, Facts, NamedPolicy, Packet as Asking, Request, Scene,
+    ThingFacts, Will, decide, stands_for,
 };
 
 /// The largest payload: 128 KiB.
@@ -51,6 +52,8 @@ pub(super) struct Authority {
     pub(super) policies: Vec<NamedPolicy>,
     /// The things it is attached to, each with the policies of its groups.
     pub(super) things: Vec<(ThingView, Vec<NamedPolicy>)>,
+    /// The version of each policy that is in force.
+    pub(super) versions: BTreeMap<String, u32>,
     /// The certificate is `ACTIVE`.
     pub(super) active: bool,
 }
@@ -125,6 +128,8 @@ pub(super) struct Session {
     /// The two put together.
     compiled: Compiled,
     client: Option<Client>,
+    /// The client id that was asked about last.
+    asking: String,
     subscriptions: Vec<Subscription>,
 }
 
@@ -138,6 +143,7 @@ impl Session {
             compiled: Compiled::new(&[], &facts),
             facts,
             client: None,
+            asking: String::new(),
             subscriptions: Vec::new(),
         }
     }
@@ -146,8 +152,15 @@ impl Session {
     pub(super) fn refresh(&mut self, authority: Authority) -> Vec<Act> {
         self.authority = authority;
         if !self.authority.active {
-            let reason = "the certificate is not ACTIVE any more";
-            return self.refuse("Disconnect", reason.to_owned(), None);
+            let denial = Denial {
+                details: "the certificate is not ACTIVE any more".to_owned(),
+                why: Why::new(
+                    Stage::Certificate,
+                    "connect.status",
+                    "make the certificate ACTIVE again, unless it was revoked",
+                ),
+            };
+            return self.refuse("Disconnect", denial, None);
         }
         if let Some(id) = self.client.as_ref().map(|client| client.id.clone()) {
             self.learn(&id, None);
@@ -167,10 +180,10 @@ impl Session {
             }
             (Packet::V3_1_1Disconnect(_), Some(_)) => vec![Act::Close(End::ClientInitiated)],
             (Packet::V3_1_1Puback(_), Some(_)) => Vec::new(),
-            _ => self.wrong(
-                "Disconnect",
-                format!("unexpected packet {}", packet_name(packet)),
-            ),
+            _ => {
+                let details = format!("unexpected packet {}", packet_name(packet));
+                self.wrong("Disconnect", Stage::Connect, details)
+            }
         }
     }
 
@@ -181,8 +194,8 @@ impl Session {
         let Some(qos) = granted.map(|sub| sub.qos).max_by_key(|qos| *qos as u8) else {
             return Vec::new();
         };
-        if let Err(details) = self.may(Action::Receive, &message.topic) {
-            let record = Record::failure("Publish-Out", AUTHORIZATION, details);
+        if let Err(denial) = self.may(Stage::Receive, Action::Receive, &message.topic) {
+            let record = self.denied("Publish-Out", denial);
             return vec![self.log(record.topic(&message.topic))];
         }
         let qos = if message.qos as u8 > 0 {
@@ -204,7 +217,12 @@ impl Session {
                 "Disconnect",
                 "DUPLICATE_CLIENT_ID",
                 "A new connection was established with the same client ID",
-            ),
+            )
+            .why(self.who(Why::new(
+                Stage::Takeover,
+                "connect.duplicate-client-id",
+                "give each device a client id of its own; one that connects twice takes itself over",
+            ))),
             _ => Record::success("Disconnect"),
         };
         record.disconnect_reason = Some(end.as_str().into());
@@ -221,7 +239,7 @@ impl Session {
         if connect.client_id().starts_with('$') || id.len() > MAX_CLIENT_ID {
             let details =
                 format!("the client id `{id}` is longer than 128 bytes, or starts with `$`");
-            return self.wrong("Connect", details);
+            return self.wrong("Connect", Stage::Connect, details);
         }
         let asked = Connect {
             client_id: id,
@@ -236,8 +254,8 @@ impl Session {
             id: id.to_owned(),
             will: will_of(connect),
         });
-        if let Err(details) = refused {
-            let acts = self.refuse("Connect", details, None);
+        if let Err(denial) = refused {
+            let acts = self.refuse("Connect", denial, None);
             self.client = None;
             return acts;
         }
@@ -268,17 +286,17 @@ impl Session {
         let (topic, payload) = (publish.topic_name(), publish.payload().as_slice());
         if payload.len() > MAX_PAYLOAD {
             let details = format!("a payload of {} bytes is over {MAX_PAYLOAD}", payload.len());
-            return self.wrong("Publish-In", details);
+            return self.wrong("Publish-In", Stage::Publish, details);
         }
         if let Some(details) = topics::topic_problem(topic) {
-            return self.wrong("Publish-In", details);
+            return self.wrong("Publish-In", Stage::Publish, details);
         }
-        let mut allowed = self.may(Action::Publish, topic);
+        let mut allowed = self.may(Stage::Publish, Action::Publish, topic);
         if allowed.is_ok() && publish.retain() {
-            allowed = self.may(Action::RetainPublish, topic);
+            allowed = self.may(Stage::Retain, Action::RetainPublish, topic);
         }
-        if let Err(details) = allowed {
-            return self.refuse("Publish-In", details, Some(topic));
+        if let Err(denial) = allowed {
+            return self.refuse("Publish-In", denial, Some(topic));
         }
         // AWS IoT has no QoS 2: it neither acknowledges nor passes on.
         if publish.qos() == Qos::ExactlyOnce {
@@ -303,14 +321,14 @@ impl Session {
                 "{} filters in one SUBSCRIBE are over {MAX_FILTERS}",
                 entries.len()
             );
-            return self.wrong("Subscribe", details);
+            return self.wrong("Subscribe", Stage::Subscribe, details);
         }
         for filter in entries.iter().map(SubEntry::topic_filter) {
             if let Some(details) = topics::filter_problem(filter) {
-                return self.wrong("Subscribe", details);
+                return self.wrong("Subscribe", Stage::Subscribe, details);
             }
-            if let Err(details) = self.may(Action::Subscribe, filter) {
-                return self.refuse("Subscribe", details, Some(filter));
+            if let Err(denial) = self.may(Stage::Subscribe, Action::Subscribe, filter) {
+                return self.refuse("Subscribe", denial, Some(filter));
             }
         }
         let mut codes = Vec::new();
@@ -363,14 +381,15 @@ impl Session {
     }
 
     /// Asks everything that a CONNECT asks. What only `iot:Connect` is told is forgotten then.
-    fn may_connect(&mut self, connect: &Connect<'_>) -> Result<(), String> {
+    fn may_connect(&mut self, connect: &Connect<'_>) -> Result<(), Denial> {
         self.learn(connect.client_id, Some(connect));
         let checks = Asking::Connect(*connect).checks();
         for (n, Check { action, name }) in checks.into_iter().enumerate() {
             if n == 1 {
                 self.learn(connect.client_id, None);
             }
-            self.may(action, name)?;
+            let stage = if n == 0 { Stage::Connect } else { Stage::Will };
+            self.may(stage, action, name)?;
         }
         self.learn(connect.client_id, None);
         Ok(())
@@ -378,6 +397,7 @@ impl Session {
 
     /// Gathers what policies may ask about.
     fn learn(&mut self, client_id: &str, connect: Option<&Connect<'_>>) {
+        client_id.clone_into(&mut self.asking);
         let things = &self.authority.things;
         let names = things
             .iter()
@@ -406,7 +426,7 @@ impl Session {
     }
 
     /// Whether the policies allow it; else what was asked, and why not.
-    fn may(&self, action: Action, name: &str) -> Result<(), String> {
+    fn may(&self, stage: Stage, action: Action, name: &str) -> Result<(), Denial> {
         let resource = self.peer.place.arn(action.resource_kind(), name);
         let request = Request {
             action,
@@ -415,45 +435,20 @@ impl Session {
         if self.compiled.allows(request) {
             return Ok(());
         }
+        let things = self.authority.things.iter();
+        let things: Vec<&str> = things.map(|(thing, _)| thing.name.as_str()).collect();
+        let holder = Holder {
+            client_id: &self.asking,
+            policies: &self.policies,
+            versions: &self.authority.versions,
+            things: &things,
+        };
         let decision = decide(&self.policies, &self.facts, request);
-        Err(self.why_not(&request, &decision))
+        Err(denied(stage, holder, &request, &decision))
     }
 
-    fn why_not(&self, request: &Request<'_>, decision: &Decision<'_>) -> String {
-        let asked = format!("{} on `{}`", request.action.name(), request.resource);
-        let text = match (decision.outcome, decision.because.first()) {
-            (Outcome::ExplicitDeny, Some(reason)) => format!(
-                "{asked} is denied by statement {} of the policy `{}`",
-                reason.statement, reason.policy
-            ),
-            _ if self.policies.is_empty() => {
-                format!("{asked} is not allowed: no policy is attached to the certificate")
-            }
-            _ => {
-                let names = self.policies.iter().map(|policy| &policy.name[..]);
-                let names = names.collect::<Vec<_>>().join("`, `");
-                format!("{asked} is not allowed by any statement of `{names}`")
-            }
-        };
-        if decision.unresolved.is_empty() {
-            return text;
-        }
-        let unresolved = decision.unresolved.iter().copied().collect::<Vec<_>>();
-        let things = self
-            .authority
-            .things
-            .iter()
-            .map(|(thing, _)| thing.name.as_str());
-        let things = match things.collect::<Vec<_>>().join("`, `") {
-            none if none.is_empty() => "no thing".to_owned(),
-            some => format!("`{some}`"),
-        };
-        let unresolved = unresolved.join("}, ${");
-        format!("{text}; ${{{unresolved}}} has no value (the certificate is attached to {things})")
-    }
-
-    fn refuse(&self, event: &str, details: String, topic: Option<&str>) -> Vec<Act> {
-        let record = Record::failure(event, AUTHORIZATION, details);
+    fn refuse(&self, event: &str, denial: Denial, topic: Option<&str>) -> Vec<Act> {
+        let record = self.denied(event, denial);
         let record = match topic {
             Some(topic) => record.topic(topic),
             None => record,
@@ -461,10 +456,23 @@ impl Session {
         vec![self.log(record), Act::Close(End::AuthError)]
     }
 
+    fn denied(&self, event: &str, denial: Denial) -> Record {
+        Record::failure(event, AUTHORIZATION, denial.details).why(self.who(denial.why))
+    }
+
     /// The client broke a rule of the protocol or of AWS IoT.
-    fn wrong(&self, event: &str, details: String) -> Vec<Act> {
-        let record = Record::failure(event, "CLIENT_ERROR", details);
+    fn wrong(&self, event: &str, stage: Stage, details: String) -> Vec<Act> {
+        let why = Why::new(
+            stage,
+            "mqtt.limit",
+            "mend what the client sends, as the details say",
+        );
+        let record = Record::failure(event, "CLIENT_ERROR", details).why(self.who(why));
         vec![self.log(record), Act::Close(End::ClientError)]
+    }
+
+    fn who(&self, why: Why) -> Why {
+        why.of(&self.peer.certificate)
     }
 
     fn log(&self, record: Record) -> Act {
@@ -547,6 +555,7 @@ mod tests {
                 document: Arc::new(Document::parse(WIDE).unwrap()),
             }],
             things: vec![],
+            versions: BTreeMap::new(),
             active: true,
         };
         let mut session = Session::new(peer, authority);

@@ -116,6 +116,8 @@ pub struct Principal {
     pub policies: Vec<(PolicyName, Arc<str>)>,
     /// The things it is attached to, by name.
     pub things: Vec<ThingView>,
+    /// The version of each policy that is in force, the groups' policies too.
+    pub versions: BTreeMap<String, u32>,
 }
 
 /// The registry.
@@ -194,9 +196,16 @@ impl Registry {
         };
         let mut policies = self.documents(&entry.policies);
         policies.extend(self.claim_policy(entry));
+        let things: Vec<ThingView> = entry.things.iter().filter_map(view).collect();
+        let groups = things.iter().flat_map(|thing| &thing.group_policies);
+        let version = |(name, _): &(PolicyName, Arc<str>)| {
+            let policy = self.state.policies.get(name.as_str())?;
+            Some((name.to_string(), policy.default))
+        };
         Principal {
+            versions: policies.iter().chain(groups).filter_map(version).collect(),
             policies,
-            things: entry.things.iter().filter_map(view).collect(),
+            things,
         }
     }
 
