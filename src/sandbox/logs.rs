@@ -113,8 +113,8 @@ impl Record {
 
     /// A refusal, explained.
     #[must_use]
-    pub fn why(mut self, why: Why) -> Self {
-        self.why = Some(Box::new(why));
+    pub fn why(mut self, why: impl Into<Box<Why>>) -> Self {
+        self.why = Some(why.into());
         self
     }
 
@@ -186,9 +186,9 @@ impl Logs {
         record.timestamp = timestamp(self.clock.now_nanos());
         record.trace_id = self.uuid();
         record.account_id = self.place.account.to_string();
-        Metric::of(&record)
-            .into_iter()
-            .for_each(|metric| self.count(metric));
+        if let Some(metric) = Metric::of(&record) {
+            self.count(metric);
+        }
         let line = serde_json::to_vec(&record).unwrap_or_default();
         if let Some(file) = &self.file {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);

@@ -154,11 +154,11 @@ impl Session {
         if !self.authority.active {
             let denial = Denial {
                 details: "the certificate is not ACTIVE any more".to_owned(),
-                why: Why::new(
+                why: Box::new(Why::new(
                     Stage::Certificate,
                     "connect.status",
                     "make the certificate ACTIVE again, unless it was revoked",
-                ),
+                )),
             };
             return self.refuse("Disconnect", denial, None);
         }
@@ -457,7 +457,7 @@ impl Session {
     }
 
     fn denied(&self, event: &str, denial: Denial) -> Record {
-        Record::failure(event, AUTHORIZATION, denial.details).why(self.who(denial.why))
+        Record::failure(event, AUTHORIZATION, denial.details).why(self.who(*denial.why))
     }
 
     /// The client broke a rule of the protocol or of AWS IoT.

@@ -161,7 +161,7 @@ impl Record {
 #[derive(Debug)]
 pub(in crate::sandbox) struct Denial {
     pub(in crate::sandbox) details: String,
-    pub(in crate::sandbox) why: Why,
+    pub(in crate::sandbox) why: Box<Why>,
 }
 
 /// Who was denied: what decides about a connection.
@@ -235,7 +235,7 @@ pub(in crate::sandbox) fn denied(
     };
     Denial {
         details: holder.with_unresolved(details, &mut why),
-        why,
+        why: Box::new(why),
     }
 }
 
