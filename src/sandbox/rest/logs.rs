@@ -92,7 +92,7 @@ fn query(call: &Call) -> Result<Query, ApiError> {
 
 fn event(number: usize, record: &Record, query: &Query) -> Option<Value> {
     let at = instant(&record.timestamp)?;
-    let message = serde_json::to_string(record).ok()?;
+    let message = serde_json::to_string(&record.cloudwatch()?).ok()?;
     let wanted = (query.from..query.to).contains(&at) && query.filter.fits(&message);
     wanted.then(|| {
         json!({
