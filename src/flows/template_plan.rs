@@ -110,7 +110,7 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
                         &mut summary.fail
                     }) += 1;
                     if let Some(name) = thing_of(plan) {
-                        twins.add(print(name.as_str()));
+                        twins.add(print(name));
                     }
                 }
                 hear(&plans);
@@ -187,7 +187,7 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
         let others: Vec<Twins> = first.others().collect();
         self.compare(first.repeated(), summary, hear)?;
         for mut part in others {
-            self.each_thing(&mut |_, name| part.add(print(name.as_str())))?;
+            self.each_thing(&mut |_, name| part.add(print(name)))?;
             self.compare(part.repeated(), summary, hear)?;
         }
         Ok(())
@@ -202,7 +202,7 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
         for mut group in groups {
             let mut gate = self.gate.clone();
             self.each_thing(&mut |row, name| {
-                let Some(earlier) = group.look(name.as_str(), row.line) else {
+                let Some(earlier) = group.look(name, || name.to_string(), row.line) else {
                     return;
                 };
                 summary.duplicates += 1;

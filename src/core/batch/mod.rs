@@ -3,14 +3,14 @@
 
 mod rows;
 mod twins;
-mod unique;
+/// Columns whose values may come only once.
+pub mod unique;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use rows::{Rows, Slip};
 pub use twins::{Suspects, Twins, print};
-pub use unique::{Fingerprints, Repeats};
 
 use crate::core::ids::ThingName;
 use crate::explain::{Explain, Kind};

@@ -9,11 +9,11 @@ use super::*;
 fn parse(bytes: &[u8], format: ListFormat) -> Result<Vec<Row>, ListError> {
     let open = || Rows::open(Box::new(Cursor::new(bytes.to_vec())), format, None);
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
-    let mut prints = Fingerprints::default();
+    let mut prints = Twins::default();
     for item in open()? {
         match item {
             Ok(row) => {
-                prints.add(&row);
+                unique::add(&mut prints, &row);
                 rows.push(row);
             }
             Err(Slip::Row(slips)) => problems.extend(slips),
@@ -22,7 +22,7 @@ fn parse(bytes: &[u8], format: ListFormat) -> Result<Vec<Row>, ListError> {
     }
     for mut group in prints.repeated() {
         for row in &rows {
-            group.look(row, &mut problems);
+            unique::look(&mut group, row, &mut problems);
         }
     }
     if !problems.is_empty() {

@@ -1,8 +1,9 @@
-//! Which of many texts come more than once, in memory that does not grow with them: 64 bits of a
-//! hash for each say which ones may, and only those are compared. Texts too many for one go are
+//! Which of many values come more than once, in memory that does not grow with them: 64 bits of a
+//! hash for each say which ones may, and only those are compared. Values too many for one go are
 //! looked at in parts, by the hash's low bits.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Prints held at once: 32 MiB.
@@ -10,14 +11,14 @@ const LIMIT: usize = 4 << 20;
 /// Suspects compared at once.
 const SUSPECTS: usize = 1 << 18;
 
-/// What stands for a text.
-pub fn print(text: &str) -> u64 {
+/// What stands for a value.
+pub fn print(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// The prints of one part of the texts.
+/// The prints of one part of the values.
 #[derive(Debug)]
 pub struct Twins {
     seen: Vec<u64>,
@@ -27,19 +28,29 @@ pub struct Twins {
 }
 
 impl Default for Twins {
-    /// Of the first part; how many there are turns out as the texts come.
+    /// Of the first part; how many there are turns out as the values come.
     fn default() -> Self {
-        Self {
-            seen: Vec::new(),
-            part: 0,
-            parts: 1,
-            limit: LIMIT,
-        }
+        Self::limited(LIMIT)
     }
 }
 
 impl Twins {
-    /// Takes a text's print in.
+    /// The same, with at most so many prints at once.
+    pub(super) fn limited(limit: usize) -> Self {
+        Self {
+            seen: Vec::new(),
+            part: 0,
+            parts: 1,
+            limit,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_first(&self) -> bool {
+        self.part == 0
+    }
+
+    /// Takes a value's print in.
     pub fn add(&mut self, print: u64) {
         if print % self.parts == self.part {
             self.seen.push(print);
@@ -86,14 +97,21 @@ pub struct Suspects {
 }
 
 impl Suspects {
-    /// The line that had this text first, if it is not this one.
-    pub fn look(&mut self, text: &str, line: u64) -> Option<u64> {
-        self.prints.binary_search(&print(text)).ok()?;
-        if let Some(first) = self.first.get(text) {
-            return Some(*first);
+    /// The line that had this value first, if it is not this one; `name` tells values apart.
+    pub fn look(
+        &mut self,
+        value: &impl Hash,
+        name: impl FnOnce() -> String,
+        line: u64,
+    ) -> Option<u64> {
+        self.prints.binary_search(&print(value)).ok()?;
+        match self.first.entry(name()) {
+            Entry::Occupied(first) => Some(*first.get()),
+            Entry::Vacant(place) => {
+                place.insert(line);
+                None
+            }
         }
-        self.first.insert(text.to_owned(), line);
-        None
     }
 }
 
@@ -108,10 +126,7 @@ mod tests {
             .map(|n| format!("pump-{n}"))
             .collect();
         for limit in [16, 100, 1_000] {
-            let mut first = Twins {
-                limit,
-                ..Twins::default()
-            };
+            let mut first = Twins::limited(limit);
             for text in &texts {
                 first.add(print(text));
             }
@@ -126,7 +141,11 @@ mod tests {
                 }
                 for mut group in part.repeated() {
                     for (line, text) in (1..).zip(&texts) {
-                        found.extend(group.look(text, line).map(|first| (line, first)));
+                        found.extend(
+                            group
+                                .look(text, || text.clone(), line)
+                                .map(|first| (line, first)),
+                        );
                     }
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{BatchError, Order};
 use crate::core::batch::{
-    Columns, Fingerprints, ListError, MAX_PROBLEMS, Repeats, Row, RowProblem, Rows, Slip,
+    Columns, ListError, MAX_PROBLEMS, Row, RowProblem, Rows, Slip, Suspects, Twins, unique,
 };
 
 /// Rows that one thread checks at a time.
@@ -38,7 +38,7 @@ pub struct Checked {
 
 struct Shared {
     rows: Rows,
-    prints: Fingerprints,
+    prints: Twins,
     devices: u64,
     problems: Vec<RowProblem>,
     end: Option<ListError>,
@@ -52,7 +52,7 @@ impl ListCheck<'_> {
     pub fn run(&self) -> Result<Checked, BatchError> {
         let shared = Mutex::new(Shared {
             rows: (self.rows)()?,
-            prints: Fingerprints::default(),
+            prints: Twins::default(),
             devices: 0,
             problems: Vec::new(),
             end: None,
@@ -102,15 +102,11 @@ impl ListCheck<'_> {
 
     /// Values that may be there only once: suspects from their fingerprints, part by part, and
     /// each group of suspects compared in a reading of its own.
-    fn find_repeats(
-        &self,
-        first: Fingerprints,
-        problems: &mut Vec<RowProblem>,
-    ) -> Result<(), BatchError> {
-        let others: Vec<Fingerprints> = first.others().collect();
+    fn find_repeats(&self, first: Twins, problems: &mut Vec<RowProblem>) -> Result<(), BatchError> {
+        let others: Vec<Twins> = first.others().collect();
         self.compare(first.repeated(), problems)?;
         for mut part in others {
-            self.each_row(&mut |row| part.add(row))?;
+            self.each_row(&mut |row| unique::add(&mut part, row))?;
             self.compare(part.repeated(), problems)?;
         }
         Ok(())
@@ -118,12 +114,12 @@ impl ListCheck<'_> {
 
     fn compare(
         &self,
-        groups: Vec<Repeats>,
+        groups: Vec<Suspects>,
         problems: &mut Vec<RowProblem>,
     ) -> Result<(), BatchError> {
         for mut group in groups {
             if problems.len() < MAX_PROBLEMS {
-                self.each_row(&mut |row| group.look(row, problems))?;
+                self.each_row(&mut |row| unique::look(&mut group, row, problems))?;
             }
         }
         Ok(())
@@ -146,7 +142,7 @@ fn take(shared: &mut Shared) -> Vec<Row> {
         match shared.rows.next() {
             None => break,
             Some(Ok(row)) => {
-                shared.prints.add(&row);
+                unique::add(&mut shared.prints, &row);
                 shared.devices += 1;
                 block.push(row);
             }
