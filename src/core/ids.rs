@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use crate::explain::{Explain, Kind};
 
@@ -103,18 +102,19 @@ names! {
 }
 
 /// A certificate id: lower-hex SHA-256 of the DER, as AWS IoT shows it. 64 characters.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct CertificateId(Arc<str>);
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CertificateId([u8; 64]);
 
 impl CertificateId {
     /// The id of a certificate's DER bytes.
     pub fn of_der(der: &[u8]) -> Self {
-        Self(hex(ring::digest::digest(&ring::digest::SHA256, der).as_ref()).into())
+        Self::of_hash(ring::digest::digest(&ring::digest::SHA256, der).as_ref())
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        // Digits are UTF-8.
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// The 32 bytes of the hash.
@@ -123,26 +123,42 @@ impl CertificateId {
             b'0'..=b'9' => b - b'0',
             _ => b - b'a' + 10,
         };
-        let text = self.0.as_bytes();
-        std::array::from_fn(|n| digit(text[2 * n]) << 4 | digit(text[2 * n + 1]))
+        std::array::from_fn(|n| digit(self.0[2 * n]) << 4 | digit(self.0[2 * n + 1]))
     }
 
     /// From the 32 bytes of the hash; `None` for another number of bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() == 32).then(|| Self(hex(bytes).into()))
+        (bytes.len() == 32).then(|| Self::of_hash(bytes))
     }
 
     /// The first 12 characters, for people.
     pub fn short(&self) -> &str {
-        &self.0[..12]
+        &self.as_str()[..12]
+    }
+
+    fn of_hash(hash: &[u8]) -> Self {
+        let mut text = [0; 64];
+        write_hex(hash, &mut text);
+        Self(text)
+    }
+}
+
+impl fmt::Debug for CertificateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CertificateId")
+            .field(&self.as_str())
+            .finish()
     }
 }
 
 impl FromStr for CertificateId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(Self(text.to_ascii_lowercase().into()));
+        if let Ok(mut digits) = <[u8; 64]>::try_from(text.as_bytes())
+            && digits.iter().all(u8::is_ascii_hexdigit)
+        {
+            digits.make_ascii_lowercase();
+            return Ok(Self(digits));
         }
         Err(IdError {
             what: "certificate id",
@@ -154,13 +170,13 @@ impl FromStr for CertificateId {
 
 impl fmt::Display for CertificateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl serde::Serialize for CertificateId {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str(&self.0)
+        s.serialize_str(self.as_str())
     }
 }
 
@@ -223,16 +239,21 @@ pub fn unhex(text: &str) -> Option<Vec<u8>> {
 
 /// Lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = vec![0; bytes.len() * 2];
+    write_hex(bytes, &mut text);
+    // Digits are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+/// Two digits for each byte, as far as there is room.
+fn write_hex(bytes: &[u8], text: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [
             DIGITS[usize::from(byte >> 4)],
             DIGITS[usize::from(byte & 15)],
         ];
     }
-    // Digits are UTF-8.
-    String::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Digest, SHA256, digest};
 
 use crate::core::cert::Certificate;
 use crate::core::ids::{CertificateId, hex};
@@ -222,7 +222,7 @@ impl CertificateRecord {
             text.unwrap_or("\u{0}").as_bytes()
         }
         let folder = self.folder.as_ref().map(|path| path.to_string_lossy());
-        let mut context = Context::new(&SHA256);
+        let mut fields = Fields::default();
         for field in [
             optional(self.id.as_ref().map(CertificateId::as_str)),
             self.issuer.as_str().as_bytes(),
@@ -241,7 +241,7 @@ impl CertificateRecord {
             &self.created.unix().to_be_bytes(),
             &self.updated.unix().to_be_bytes(),
         ] {
-            add_field(&mut context, field);
+            fields.add(field);
         }
         // What version 2 brought counts only where it is set: digests written before stay true.
         let revocation = self
@@ -253,11 +253,11 @@ impl CertificateRecord {
             ("revocation", &revocation),
         ] {
             if let Some(value) = value {
-                add_field(&mut context, name.as_bytes());
-                add_field(&mut context, value.as_bytes());
+                fields.add(name.as_bytes());
+                fields.add(value.as_bytes());
             }
         }
-        hex(context.finish().as_ref())
+        hex(fields.digest().as_ref())
     }
 }
 
@@ -403,26 +403,31 @@ fn fields_digest(fields: &[&[u8]]) -> String {
     hex(length_prefixed(fields).as_ref())
 }
 
-fn length_prefixed(fields: &[&[u8]]) -> ring::digest::Digest {
-    let mut context = Context::new(&SHA256);
-    for field in fields {
-        add_field(&mut context, field);
+fn length_prefixed(all: &[&[u8]]) -> Digest {
+    let mut fields = Fields::default();
+    for field in all {
+        fields.add(field);
     }
-    context.finish()
+    fields.digest()
 }
 
-/// At once where it is short: each update has a price.
-fn add_field(context: &mut Context, field: &[u8]) {
-    const SHORT: usize = 72;
-    let mut both = [0; 8 + SHORT];
-    let length = (field.len() as u64).to_be_bytes();
-    both[..8].copy_from_slice(&length);
-    if let Some(rest) = both[8..].get_mut(..field.len()) {
-        rest.copy_from_slice(field);
-        context.update(&both[..8 + field.len()]);
-    } else {
-        context.update(&length);
-        context.update(field);
+/// Fields that are hashed at once: each call to the hash has a price.
+struct Fields(Vec<u8>);
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self(Vec::with_capacity(640))
+    }
+}
+
+impl Fields {
+    fn add(&mut self, field: &[u8]) {
+        self.0.extend((field.len() as u64).to_be_bytes());
+        self.0.extend(field);
+    }
+
+    fn digest(&self) -> Digest {
+        digest(&SHA256, &self.0)
     }
 }
 

@@ -357,6 +357,7 @@ impl DeviceIssue<'_> {
     fn confirm(&self, key: SerialKey, leaf: &Certificate) -> Result<(), IssueError> {
         let confirmation = Confirmation {
             key,
+            id: leaf.id().clone(),
             der: leaf.der().to_vec(),
         };
         self.ledger

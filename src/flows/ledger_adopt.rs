@@ -78,7 +78,7 @@ impl Adopt<'_> {
             for certificate in certificates.filter(|one| one.is_ca != Some(true)) {
                 match look(artifact, certificate, &authorities) {
                     Ok(one) => found.push(one),
-                    Err(outcome) => outcomes.push(outcome),
+                    Err(outcome) => outcomes.push(*outcome),
                 }
             }
         }
@@ -141,13 +141,15 @@ fn look<'a>(
     artifact: &'a Artifact,
     certificate: &'a Certificate,
     authorities: &'a [AuthorityRecord],
-) -> Result<Found<'a>, Outcome> {
+) -> Result<Found<'a>, Box<Outcome>> {
     let device = certificate.subject.first("CN").map(str::to_owned);
-    let left = |why: &str| Outcome {
-        source: artifact.name.clone(),
-        id: certificate.id().clone(),
-        device: device.clone(),
-        taken: Taken::Left(why.to_owned()),
+    let left = |why: &str| {
+        Box::new(Outcome {
+            source: artifact.name.clone(),
+            id: certificate.id().clone(),
+            device: device.clone(),
+            taken: Taken::Left(why.to_owned()),
+        })
     };
     let Some(name) = device.clone() else {
         return Err(left(
@@ -201,6 +203,7 @@ impl Found<'_> {
     fn confirmation(&self) -> Confirmation {
         Confirmation {
             key: self.key(),
+            id: self.certificate.id().clone(),
             der: self.certificate.der().to_vec(),
         }
     }

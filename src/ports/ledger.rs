@@ -18,6 +18,8 @@ use crate::explain::{Explain, Kind};
 pub struct Confirmation {
     /// Issuer and serial number of the intent.
     pub key: SerialKey,
+    /// The certificate's id.
+    pub id: CertificateId,
     /// The certificate.
     pub der: Vec<u8>,
 }

@@ -102,14 +102,12 @@ fn intent(device: &str, serial: u32) -> Intent {
 }
 
 fn confirmation(intent: &Intent) -> Confirmation {
+    let serial = hex(&intent.key.serial);
+    let der = format!("certificate of {} {serial}", intent.device).into_bytes();
     Confirmation {
         key: intent.key.clone(),
-        der: format!(
-            "certificate of {} {}",
-            intent.device,
-            hex(&intent.key.serial)
-        )
-        .into_bytes(),
+        id: CertificateId::of_der(&der),
+        der,
     }
 }
 
@@ -582,6 +580,49 @@ fn every_change_behind_the_ledgers_back_is_found() {
             let error = base.sql("DELETE FROM events").unwrap_err();
             assert!(error.contains("append-only"), "{error}");
         }
+    }
+}
+
+#[test]
+fn a_ledger_of_version_3_goes_on_and_still_verifies() {
+    for base in Base::both() {
+        let ledger = base.open();
+        issue(&ledger, &[intent("a", 1), intent("b", 2)]);
+        let run = ledger.begin_run(now()).unwrap();
+        ledger.claim(&*run, &[intent("c", 3)], now()).unwrap();
+        drop((run, ledger));
+        // As version 3 had it: what is issued says so itself, seals say no time.
+        let version = match &base {
+            Base::Sqlite(_) => {
+                "CREATE VIEW certificates AS SELECT nr FROM entries; PRAGMA user_version = 3"
+            }
+            Base::Postgres(_) => "UPDATE nameplate_schema SET version = 3",
+        };
+        base.sql(&format!(
+            "UPDATE entries SET state = 'issued' WHERE nr IN (SELECT nr FROM seals); \
+             DROP VIEW certificates; ALTER TABLE seals DROP COLUMN sealed; {version}"
+        ))
+        .unwrap();
+        let ledger = base.open();
+        assert_eq!(whole(&ledger), 3);
+        issue(&ledger, &[intent("d", 4)]);
+        assert_eq!(whole(&ledger), 4);
+        let of = |state| {
+            let filter = Filter {
+                state: Some(state),
+                ..Filter::default()
+            };
+            let all = ledger.certificates(&filter).unwrap();
+            all.into_iter()
+                .map(|record| record.device)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(CertificateState::Issued), ["d", "b", "a"]);
+        assert_eq!(of(CertificateState::Intended), ["c"]);
+        drop(ledger);
+        let seen = "CREATE TEMP TABLE seen (issued INTEGER CHECK (issued = 3)); \
+                    INSERT INTO seen SELECT count(*) FROM certificates WHERE state = 'issued'";
+        base.sql(seen).unwrap();
     }
 }
 

@@ -212,7 +212,7 @@ impl Ledger for SqlLedger {
         self.write(|work| {
             for confirmation in confirmations {
                 let (nr, mut record) = work.open_intent(&confirmation.key)?;
-                record.id = Some(CertificateId::of_der(&confirmation.der));
+                record.id = Some(confirmation.id.clone());
                 record.der = Some(confirmation.der.clone());
                 record.state = CertificateState::Issued;
                 record.updated = now;

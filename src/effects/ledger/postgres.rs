@@ -16,15 +16,18 @@ use super::book::SqlLedger;
 use super::connect::connect;
 use super::rows;
 use super::sql::{Database, Fault, Hold, Mode, Row, Value, Visit, first};
-use crate::core::ids::CertificateId;
 use crate::core::ledger_place::ServerAccess;
 use crate::core::record::CertificateRecord;
 use crate::core::time::UtcTime;
 use crate::ports::ledger::{Confirmation, LedgerError, Run};
 
 /// The schema version this program writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
+/// The first version there was on PostgreSQL.
+const FIRST: i64 = 3;
 const SCHEMA: &str = include_str!("schema_postgres.sql");
+/// What leads from each version to the next.
+const MIGRATIONS: [&str; 1] = [include_str!("schema_postgres_4.sql")];
 /// How long to wait for another process's transaction; what a commit that was answered means.
 const SESSION: &str = "SET lock_timeout = '30s'; SET client_min_messages = warning; \
      SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; \
@@ -114,22 +117,43 @@ impl Postgres {
         let failed = |fault: Fault| fault.at(place);
         self.begin(Mode::Write).map_err(failed)?;
         let found = self.version().map_err(failed)?;
-        match found {
-            Some(VERSION) => {}
-            Some(found) => {
-                self.rollback();
-                return Err(LedgerError::Schema {
-                    path: place.to_owned(),
-                    found,
-                    known: VERSION,
-                });
-            }
-            None => self
-                .make_tables()
-                .inspect_err(|_| self.rollback())
-                .map_err(failed)?,
+        if let Some(found) = found
+            && !(FIRST..=VERSION).contains(&found)
+        {
+            self.rollback();
+            return Err(LedgerError::Schema {
+                path: place.to_owned(),
+                found,
+                known: VERSION,
+            });
         }
+        self.steps(found)
+            .inspect_err(|_| self.rollback())
+            .map_err(failed)?;
         self.commit().map_err(failed)
+    }
+
+    /// From the version `found` to this program's.
+    fn steps(&self, found: Option<i64>) -> Result<(), Fault> {
+        if found == Some(VERSION) {
+            return Ok(());
+        }
+        let mut shared = self.shared();
+        if found.is_none() {
+            shared.client.batch_execute(SCHEMA)?;
+            shared.client.batch_execute(
+                "CREATE TABLE nameplate_schema (version BIGINT NOT NULL); \
+                 INSERT INTO nameplate_schema VALUES (0)",
+            )?;
+        }
+        let known = usize::try_from(found.unwrap_or(FIRST) - FIRST).unwrap_or_default();
+        for step in MIGRATIONS.iter().skip(known) {
+            shared.client.batch_execute(step)?;
+        }
+        shared
+            .client
+            .batch_execute(&format!("UPDATE nameplate_schema SET version = {VERSION}"))?;
+        Ok(())
     }
 
     fn version(&mut self) -> Result<Option<i64>, Fault> {
@@ -141,16 +165,6 @@ impl Postgres {
         }
         let sql = "SELECT version FROM nameplate_schema";
         first(self, (sql, &[]), |row| rows::int(row, 0))
-    }
-
-    fn make_tables(&self) -> Result<(), Fault> {
-        let mut shared = self.shared();
-        shared.client.batch_execute(SCHEMA)?;
-        shared.client.batch_execute(&format!(
-            "CREATE TABLE nameplate_schema (version BIGINT NOT NULL); \
-             INSERT INTO nameplate_schema VALUES ({VERSION})"
-        ))?;
-        Ok(())
     }
 
     /// Takes a lock of this session, unless another has it.
@@ -347,14 +361,15 @@ fn arrays(types: &[char]) -> String {
 const SEAL: &str = "WITH \
      given AS (SELECT * FROM UNNEST(?1::bigint[], ?2::bytea[], ?3::bytea[], ?4::bytea[]) \
                AS g (issuer, serial, id, der)), \
-     done AS (UPDATE entries e SET state = 'issued', updated = ?5 FROM given g \
-              WHERE e.issuer = g.issuer AND e.serial = g.serial AND e.state = 'intended' \
-              AND e.run = ?6 RETURNING e.*, g.id AS seal, g.der AS der), \
-     kept AS (INSERT INTO seals (nr, id, der) SELECT nr, seal, der FROM done) \
-     SELECT e.seal, i.id, e.serial, e.device, e.purpose, e.state, e.live, e.subject, \
+     kept AS (INSERT INTO seals (nr, id, der, sealed) \
+              SELECT e.nr, g.id, g.der, ?5 FROM given g \
+              JOIN entries e ON e.issuer = g.issuer AND e.serial = g.serial \
+              WHERE e.state = 'intended' AND e.run = ?6 \
+              ON CONFLICT (nr) DO NOTHING RETURNING nr, id, sealed) \
+     SELECT k.id, i.id, e.serial, e.device, e.purpose, e.state, e.live, e.subject, \
      e.not_before, e.not_after, e.key_algorithm, e.folder, e.batch, e.replaces, NULL::bytea, \
-     e.created, e.updated, e.run, e.flaw, e.revoked, e.reason, e.nr \
-     FROM done e JOIN issuers i ON i.ref = e.issuer ORDER BY e.nr";
+     e.created, e.updated, e.run, e.flaw, e.revoked, e.reason, e.nr, k.sealed \
+     FROM kept k JOIN entries e ON e.nr = k.nr JOIN issuers i ON i.ref = e.issuer ORDER BY e.nr";
 
 impl Database for Postgres {
     fn begin(&mut self, mode: Mode) -> Result<(), Fault> {
@@ -437,10 +452,7 @@ impl Database for Postgres {
         all: &[(i64, &Confirmation)],
         now: UtcTime,
     ) -> Result<Vec<CertificateRecord>, Fault> {
-        let ids: Vec<_> = all
-            .iter()
-            .map(|(_, one)| CertificateId::of_der(&one.der).bytes())
-            .collect();
+        let ids: Vec<_> = all.iter().map(|(_, one)| one.id.bytes()).collect();
         let issuers: Vec<i64> = all.iter().map(|(issuer, _)| *issuer).collect();
         let serials: Vec<&[u8]> = all.iter().map(|(_, one)| &one.key.serial[..]).collect();
         let ders: Vec<&[u8]> = all.iter().map(|(_, one)| &one.der[..]).collect();

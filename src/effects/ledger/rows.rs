@@ -15,10 +15,12 @@ use crate::core::time::{UtcTime, Validity};
 use crate::ports::ledger::{Checkpoint, Filter, NextCrl, RevokedRow};
 
 /// A certificate's columns, in the order that [`certificate`] reads, and where they are. Outer
-/// joins, so that a database begins with `entries` and meets them in order.
+/// joins, so that a database begins with `entries` and meets them in order. An intent with a seal
+/// that says when is issued since then.
 pub(super) const SELECT: &str = "SELECT s.id, i.id, e.serial, e.device, e.purpose, e.state, \
      e.live, e.subject, e.not_before, e.not_after, e.key_algorithm, e.folder, e.batch, \
-     e.replaces, s.der, e.created, e.updated, e.run, e.flaw, e.revoked, e.reason, e.nr \
+     e.replaces, s.der, e.created, e.updated, e.run, e.flaw, e.revoked, e.reason, e.nr, \
+     s.sealed \
      FROM entries e LEFT JOIN issuers i ON i.ref = e.issuer LEFT JOIN seals s ON s.nr = e.nr";
 
 /// The columns of `entries` that an intent fills, in the order of [`intent_values`].
@@ -28,8 +30,22 @@ pub(super) const INTENT_COLUMNS: &str = "issuer, serial, device, purpose, state,
 /// Which column of [`SELECT`] is the row's number.
 const NUMBER: usize = 21;
 
+/// Which column of [`SELECT`] is the time of an intent's seal.
+const SEALED: usize = 22;
+
 /// Reads one row of [`SELECT`].
 pub(super) fn certificate(row: &dyn Row) -> Result<CertificateRecord, Fault> {
+    let mut record = written(row)?;
+    if record.state == CertificateState::Intended
+        && let Some(sealed) = row.int(SEALED)?
+    {
+        record.state = CertificateState::Issued;
+        record.updated = UtcTime::from_unix(sealed);
+    }
+    Ok(record)
+}
+
+fn written(row: &dyn Row) -> Result<CertificateRecord, Fault> {
     Ok(CertificateRecord {
         id: id_bytes(row, 0)?,
         issuer: required(1, id_bytes(row, 1)?)?,
@@ -205,8 +221,14 @@ pub(super) fn update(
         return Ok(());
     };
     database.execute(
-        "INSERT INTO seals (nr, id, der) VALUES (?1, ?2, ?3) ON CONFLICT (nr) DO NOTHING",
-        &[nr.into(), id.bytes().into(), der.as_slice().into()],
+        "INSERT INTO seals (nr, id, der, sealed) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (nr) DO NOTHING",
+        &[
+            nr.into(),
+            id.bytes().into(),
+            der.as_slice().into(),
+            record.updated.into(),
+        ],
     )?;
     Ok(())
 }
@@ -394,8 +416,16 @@ pub(super) fn page(filter: &Filter, cursor: Cursor, most: i64) -> (String, Vec<V
         (None, true) => wanted.narrow("e.live = ??", 1),
         (None, false) => {}
     }
-    let state = filter.state.map(CertificateState::as_str);
-    wanted.maybe("e.state = ??", state);
+    match filter.state {
+        Some(CertificateState::Intended) => {
+            wanted.narrow("e.state = ?? AND s.sealed IS NULL", "intended");
+        }
+        Some(CertificateState::Issued) => wanted.narrow(
+            "(e.state = ?? OR e.state = 'intended' AND s.sealed IS NOT NULL)",
+            "issued",
+        ),
+        state => wanted.maybe("e.state = ??", state.map(CertificateState::as_str)),
+    }
     let issuer = filter.issuer.as_ref().map(CertificateId::bytes);
     let condition = "e.issuer = (SELECT ref FROM issuers WHERE id = ??)";
     wanted.maybe(condition, issuer);

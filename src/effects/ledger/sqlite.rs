@@ -15,18 +15,18 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params, params_from_ite
 use super::book::SqlLedger;
 use super::sql::{Database, Fault, Hold, Mode, Row, Value, Visit, is_passing};
 use super::{rows, runs};
-use crate::core::ids::CertificateId;
 use crate::core::record::{CertificateRecord, CertificateState};
 use crate::core::time::UtcTime;
 use crate::ports::ledger::{Confirmation, LedgerError, Run};
 
 /// The schema version this program writes.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
 ];
 /// Pages kept in memory: the random ends of the indexes spill into the log below this.
 const CACHE_KIB: i64 = 8 * 1024;
@@ -239,13 +239,11 @@ impl Database for Sqlite {
             "{} WHERE e.issuer = ?1 AND e.serial = ?2",
             rows::SELECT
         ))?;
-        let mut update = self.connection.prepare_cached(
-            "UPDATE entries SET state = 'issued', updated = ?1 \
-             WHERE nr = ?2 AND serial = ?3 AND state = 'intended' AND run = ?4",
+        let mut seal = self.connection.prepare_cached(
+            "INSERT INTO seals (nr, id, der, sealed) SELECT nr, ?1, ?2, ?3 FROM entries \
+             WHERE nr = ?4 AND serial = ?5 AND state = 'intended' AND run = ?6 \
+             ON CONFLICT (nr) DO NOTHING",
         )?;
-        let mut seal = self
-            .connection
-            .prepare_cached("INSERT INTO seals (nr, id, der) VALUES (?1, ?2, ?3)")?;
         let mut sealed = Vec::with_capacity(all.len());
         for (issuer, one) in all {
             let serial = &one.key.serial;
@@ -259,12 +257,11 @@ impl Database for Sqlite {
             let Some((nr, mut record)) = found else {
                 break;
             };
-            if update.execute(params![now.unix(), nr, serial, run])? != 1 {
+            let values = params![one.id.bytes(), one.der, now.unix(), nr, serial, run];
+            if seal.execute(values)? != 1 {
                 break;
             }
-            let id = CertificateId::of_der(&one.der);
-            seal.execute(params![nr, id.bytes(), one.der])?;
-            record.id = Some(id);
+            record.id = Some(one.id.clone());
             record.state = CertificateState::Issued;
             record.updated = now;
             sealed.push(record);
@@ -317,7 +314,7 @@ impl Database for Sqlite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::ids::hex;
+    use crate::core::ids::{CertificateId, hex};
     use crate::core::record::{Event, GENESIS, IdentityPurpose, Intent, SerialKey};
     use crate::core::time::{Span, Validity};
     use crate::ports::ledger::{Filter, Ledger};

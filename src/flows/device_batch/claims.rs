@@ -82,6 +82,7 @@ impl Work<'_, '_> {
     ) -> Result<(), BatchError> {
         let confirmation = Confirmation {
             key: record.key(),
+            id: leaf.id().clone(),
             der: leaf.der().to_vec(),
         };
         let now = self.flow.clock.now();

@@ -47,6 +47,7 @@ impl Work<'_, '_> {
         }
         let confirmations = made.into_iter().map(|one| Confirmation {
             key: one.key,
+            id: one.id,
             der: one.der,
         });
         output.group.confirmations.extend(confirmations);

@@ -250,10 +250,10 @@ impl MemoryLedger<'_> {
 }
 
 fn confirm(records: &mut [CertificateRecord], all: &[Confirmation]) {
-    for Confirmation { key, der } in all {
+    for Confirmation { key, id, der } in all {
         let record = records.iter_mut().find(|r| r.key() == *key).unwrap();
         assert_eq!(record.state, CertificateState::Intended);
-        record.id = Some(CertificateId::of_der(der));
+        record.id = Some(id.clone());
         record.der = Some(der.clone());
         record.state = CertificateState::Issued;
     }
