@@ -16,6 +16,7 @@ use nameplate::core::key::{KeyFile, PublicKey};
 use nameplate::core::key_uri::KeyUri;
 use nameplate::core::ledger_file::Reader;
 use nameplate::core::ledger_place::LedgerPlace;
+use nameplate::core::logfilter::Filter;
 use nameplate::core::path::{self, PathRequest, Pool, Usage};
 use nameplate::core::pattern;
 use nameplate::core::pem;
@@ -28,12 +29,20 @@ use nameplate::core::subject::Subject;
 use nameplate::core::suppress::Suppressions;
 use nameplate::core::template::{self, Template, jitp_parameters};
 use nameplate::core::time::{Span, UtcTime, Validity};
+use nameplate::effects::clock::SystemClock;
+use nameplate::effects::entropy::OsEntropy;
+use nameplate::sandbox::Shared;
+use nameplate::sandbox::fleet::decode_cbor;
+use nameplate::sandbox::registry::Registry;
+use nameplate::sandbox::rest::replay::{operations, replay};
+use nameplate::sandbox::store::Store;
 
 /// Takes one input.
 pub(crate) type Entry = fn(&[u8]);
 
 /// Every entry by its target's name.
 pub(crate) const ALL: &[(&str, Entry)] = &[
+    ("cbor", cbor),
     ("certificate", certificate),
     ("crl", crl),
     ("csr", csr),
@@ -42,12 +51,14 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("json", json_text),
     ("key", key),
     ("ledger", ledger),
+    ("logfilter", logfilter),
     ("ndjson", ndjson),
     ("path", path_of),
     ("pem", pem_text),
     ("place", place),
     ("policy", policy),
     ("profile", profile),
+    ("rest", rest),
     ("sntp", sntp_packet),
     ("subject", subject),
     ("template", template),
@@ -333,5 +344,50 @@ pub(crate) fn sntp_packet(data: &[u8]) {
     };
     if let Ok(answer) = sntp::read(packet, &sent) {
         let _ = sntp::combine(&[answer]);
+    }
+}
+
+/// A payload of fleet provisioning: what is taken is JSON.
+pub(crate) fn cbor(data: &[u8]) {
+    if let Ok(value) = decode_cbor(data) {
+        assert!(!value.to_string().is_empty());
+    }
+}
+
+/// A filter pattern in the first line, the record in the rest.
+pub(crate) fn logfilter(data: &[u8]) {
+    let Some((pattern, record)) = text(data).and_then(|text| text.split_once('\n')) else {
+        return;
+    };
+    if let Ok(filter) = Filter::parse(pattern) {
+        filter.fits(record);
+    }
+}
+
+/// Operation, label and query string in the first line, the body in the rest; then every list, which
+/// must still show what there is.
+pub(crate) fn rest(data: &[u8]) {
+    let Some((line, body)) = text(data).and_then(|text| text.split_once('\n')) else {
+        return;
+    };
+    let mut words = line.splitn(3, ' ');
+    let mut next = || words.next().unwrap_or_default();
+    let (operation, label, query) = (next(), next(), next());
+    if label.bytes().any(|byte| !(0x20..0x7f).contains(&byte)) {
+        return;
+    }
+    let place = Place {
+        account: "123456789012".parse().unwrap(),
+        region: "eu-west-1".parse().unwrap(),
+    };
+    let registry = Registry::open(place, Store::memory()).unwrap();
+    let shared = Shared::alone(
+        registry,
+        Arc::new(SystemClock),
+        Arc::new(OsEntropy::default()),
+    );
+    let _ = replay(&shared, operation, label, query, body.as_bytes());
+    for list in operations().filter(|name| name.starts_with("List")) {
+        let _ = replay(&shared, list, label, "", b"");
     }
 }

@@ -121,7 +121,7 @@ pub mod rules;
 /// Whether a TLS server is the one it should be.
 pub mod server;
 /// Whether a key made the signature on a certificate, request or CRL.
-#[cfg(feature = "operator")]
+#[cfg(feature = "sandbox")]
 pub mod signature;
 /// SNTP: asking time servers, and believing only what their answers prove.
 pub mod sntp;

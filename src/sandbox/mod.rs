@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::ports::Clock;
+use crate::ports::{Clock, Entropy};
 
 /// Who calls the control plane.
 pub mod auth;
@@ -50,4 +50,23 @@ pub struct Shared {
     pub hooks: Arc<fleet::Hooks>,
     /// Where the inputs of registration tasks are.
     pub buckets: Arc<bulk::Buckets>,
+}
+
+impl Shared {
+    /// Of a registry alone: no endpoint, no hooks, no buckets, records in memory.
+    pub fn alone(
+        registry: registry::Registry,
+        clock: Arc<dyn Clock + Send + Sync>,
+        entropy: Arc<dyn Entropy + Send + Sync>,
+    ) -> Self {
+        let place = registry.place().clone();
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            endpoint: Arc::from("localhost"),
+            logs: logs::Logs::new(place, Arc::clone(&clock), entropy, None),
+            clock,
+            hooks: Arc::default(),
+            buckets: Arc::default(),
+        }
+    }
 }

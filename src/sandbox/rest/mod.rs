@@ -14,6 +14,8 @@ mod logs;
 mod page;
 mod policy;
 mod principal;
+/// One operation without a network.
+pub mod replay;
 mod tags;
 mod task;
 mod template;
@@ -90,6 +92,25 @@ const fn slow_operation(
     }
 }
 
+/// Every operation.
+const SETS: &[&[Operation]] = &[
+    authorize::OPERATIONS,
+    billing::OPERATIONS,
+    ca::OPERATIONS,
+    certificate::OPERATIONS,
+    group::OPERATIONS,
+    issue::OPERATIONS,
+    policy::OPERATIONS,
+    principal::OPERATIONS,
+    tags::OPERATIONS,
+    task::OPERATIONS,
+    template::OPERATIONS,
+    thing::OPERATIONS,
+    types::OPERATIONS,
+    ENDPOINT,
+    LOGS,
+];
+
 /// Whom the control plane serves, and how.
 pub struct Front {
     /// Every account and Region.
@@ -104,25 +125,8 @@ pub struct Front {
 
 /// The router of the control plane.
 pub fn router(front: Arc<Front>) -> Router {
-    let sets = [
-        authorize::OPERATIONS,
-        billing::OPERATIONS,
-        ca::OPERATIONS,
-        certificate::OPERATIONS,
-        group::OPERATIONS,
-        issue::OPERATIONS,
-        policy::OPERATIONS,
-        principal::OPERATIONS,
-        tags::OPERATIONS,
-        task::OPERATIONS,
-        template::OPERATIONS,
-        thing::OPERATIONS,
-        types::OPERATIONS,
-        ENDPOINT,
-        LOGS,
-    ];
     let mut router = Router::new();
-    for one in sets.into_iter().flatten() {
+    for one in SETS.iter().copied().flatten() {
         let handler = move |State(front): State<Arc<Front>>, labels: RawPathParams, request| async move {
             let outcome = serve(&front, one, labels, request).await;
             match outcome {
