@@ -53,6 +53,24 @@ pub(super) enum Format {
     Junit,
 }
 
+/// The format that a command line which does not parse asks for: by its flag, else by the
+/// environment.
+pub(super) fn format_of(command_line: &[std::ffi::OsString]) -> Format {
+    let words = command_line.iter().map_while(|word| word.to_str());
+    let mut words = words.take_while(|word| *word != "--");
+    let mut named = std::env::var("NAMEPLATE_FORMAT").ok();
+    while let Some(word) = words.next() {
+        if word == "--format" {
+            named = words.next().map(str::to_owned);
+        } else if let Some(value) = word.strip_prefix("--format=") {
+            named = Some(value.to_owned());
+        }
+    }
+    named
+        .and_then(|name| Format::from_str(&name, false).ok())
+        .unwrap_or(Format::Text)
+}
+
 impl Format {
     /// Its name, if it is one that only a linter's findings fit.
     pub(super) fn of_linters(self) -> Option<&'static str> {

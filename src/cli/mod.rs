@@ -119,9 +119,10 @@ impl Command {
 
 /// Runs one command line and returns its exit code.
 pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(command_line) {
+    let command_line: Vec<OsString> = command_line.into_iter().collect();
+    let cli = match Cli::try_parse_from(&command_line) {
         Ok(cli) => cli,
-        Err(error) => return report::usage(&error),
+        Err(error) => return report::usage(&error, args::format_of(&command_line)),
     };
     let output = Output::new(&cli.global);
     if let Some(failure) = output.without_findings(cli.command.finds()) {

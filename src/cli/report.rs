@@ -260,10 +260,31 @@ fn bug(error: &dyn Display) -> Failure {
     Failure::new(crate::explain::Kind::Bug, "output.json", message)
 }
 
-/// Prints what clap has to say: help and version on stdout with 0, a usage error on stderr with 2.
-pub(super) fn usage(error: &clap::Error) -> ExitCode {
+/// Prints what clap has to say: help and version on stdout with 0, a usage error on stderr with 2, as
+/// JSON where that was asked for.
+pub(super) fn usage(error: &clap::Error, format: Format) -> ExitCode {
+    let is_json = matches!(format, Format::Json | Format::Ndjson);
+    if is_json && error.use_stderr() {
+        return Output { format }.fail(&misused(error));
+    }
     let _ = error.print();
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Clap's paragraphs: the error, then tips and usage.
+fn misused(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let mut parts = text.trim().split("\n\n").map(|part| {
+        let lines: Vec<_> = part.lines().map(str::trim).collect();
+        lines.join(" ")
+    });
+    let first = parts.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or(&first);
+    let failure = Failure::new(crate::explain::Kind::Usage, "usage", message);
+    match parts.collect::<Vec<_>>().join("; ") {
+        rest if rest.is_empty() => failure,
+        rest => failure.hint(rest),
+    }
 }
 
 /// Prints one progress or notice line on stderr.

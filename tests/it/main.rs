@@ -53,3 +53,4 @@ mod server;
 mod sign;
 mod sweep;
 mod template;
+mod usage;
