@@ -1,22 +1,18 @@
-//! What all MQTT connections share: who is connected, who gets a message, what certificates may
-//! do, and the provisioning of new ones. It performs; [`crate::core::jitp`] and
-//! [`super::session`] decide.
+//! What all device connections share: what certificates may do, the provisioning of new ones, and
+//! the [`Exchange`] of messages. It performs; [`crate::core::jitp`] and [`super::mqtt`] decide.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mqtt_protocol_core::mqtt::packet::Qos;
-use tokio::sync::{mpsc, oneshot};
-
 use super::Shared;
+use super::exchange::Exchange;
 use super::logs::{Logs, Record};
+use super::mqtt::access::{Authority, Rights};
+use super::mqtt::hub::World;
 use super::registry::{CertificateMode, CertificateStatus, Registry};
 use super::service::{self, Service};
-use super::session::{Authority, Message, Subscription};
 use super::tls::Endpoint;
-use super::topics;
 use crate::core::cert::Certificate;
 use crate::core::ids::{CertificateId, PolicyName};
 use crate::core::jitp::{
@@ -25,8 +21,6 @@ use crate::core::jitp::{
 use crate::core::policy::{Document, NamedPolicy};
 use crate::core::template::{TemplateKind, jitp_parameters};
 
-/// How many messages wait for one client; more are dropped, as AWS IoT drops over its limits.
-pub(super) const INBOX: usize = 256;
 /// How many parsed policy documents are kept.
 const DOCUMENTS: usize = 1024;
 
@@ -39,60 +33,35 @@ pub(super) struct Rules {
     pub(super) allow_expired: bool,
 }
 
-/// A connected client, as the others see it.
-struct Client {
-    /// Which connection of this client id it is.
-    number: u64,
-    inbox: mpsc::Sender<Message>,
-    /// Dropped or sent when another connection takes the client id.
-    _owned: oneshot::Sender<()>,
-    subscriptions: Vec<Subscription>,
-}
-
-/// A connection that wants to be a client id's only one.
-pub(super) struct Claim {
-    pub(super) client_id: String,
-    pub(super) number: u64,
-    pub(super) inbox: mpsc::Sender<Message>,
-    pub(super) owned: oneshot::Sender<()>,
-}
-
 /// Everything the connections share.
 pub(super) struct Broker {
     pub(super) shared: Shared,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) logs: Logs,
     pub(super) rules: Rules,
-    clients: Mutex<HashMap<String, Client>>,
+    pub(super) exchange: Exchange,
     documents: Mutex<HashMap<Arc<str>, Arc<Document>>>,
-    services: Vec<Arc<dyn Service>>,
+    pub(super) services: Vec<Arc<dyn Service>>,
     provisioning: Mutex<HashSet<CertificateId>>,
-    numbers: AtomicU64,
 }
 
 impl Broker {
-    pub(super) fn new(shared: Shared, endpoint: Arc<Endpoint>, logs: Logs, rules: Rules) -> Self {
+    pub(super) fn new(
+        shared: Shared,
+        endpoint: Arc<Endpoint>,
+        rules: Rules,
+        exchange: Exchange,
+    ) -> Self {
         Self {
+            logs: shared.logs.clone(),
             services: service::all(&shared),
             shared,
             endpoint,
-            logs,
             rules,
-            clients: Mutex::default(),
+            exchange,
             documents: Mutex::default(),
             provisioning: Mutex::default(),
-            numbers: AtomicU64::new(1),
         }
-    }
-
-    /// A number for a new connection.
-    pub(super) fn number(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// The registry's generation: rights learnt under another are stale.
-    pub(super) fn generation(&self) -> u64 {
-        self.registry().generation()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -136,8 +105,7 @@ impl Broker {
         }
     }
 
-    /// What a registered certificate may do now, and under which generation that holds.
-    pub(super) fn authority(&self, id: &CertificateId) -> (Authority, u64) {
+    fn authority_of(&self, id: &CertificateId) -> (Authority, u64) {
         let (principal, active, generation) = {
             let registry = self.registry();
             let entry = registry.certificate(id);
@@ -177,84 +145,9 @@ impl Broker {
         compiled
     }
 
-    /// Makes a connection its client id's only one; the one before is told by its `owned` ending.
-    pub(super) fn claim(&self, claim: Claim) {
-        let client = Client {
-            number: claim.number,
-            inbox: claim.inbox,
-            _owned: claim.owned,
-            subscriptions: Vec::new(),
-        };
-        lock(&self.clients).insert(claim.client_id, client);
-    }
-
-    /// Forgets a connection, unless another has its client id by now.
-    pub(super) fn leave(&self, client_id: &str, number: u64) {
-        let mut clients = lock(&self.clients);
-        if clients
-            .get(client_id)
-            .is_some_and(|client| client.number == number)
-        {
-            clients.remove(client_id);
-        }
-    }
-
-    /// Replaces a connection's subscriptions.
-    pub(super) fn subscriptions(&self, client_id: &str, number: u64, all: Vec<Subscription>) {
-        let mut clients = lock(&self.clients);
-        if let Some(client) = clients.get_mut(client_id).filter(|c| c.number == number) {
-            client.subscriptions = all;
-        }
-    }
-
-    /// Hands a message to everyone who has subscribed to its topic.
-    pub(super) fn publish(&self, message: &Message) {
-        for client in lock(&self.clients).values() {
-            let wanted = client.subscriptions.iter();
-            if wanted
-                .clone()
-                .any(|sub| topics::matches(&sub.filter, &message.topic))
-            {
-                let _ = client.inbox.try_send(message.clone());
-            }
-        }
-    }
-
-    /// Hands a message to one client; the client's session decides whether it wants and may have it.
-    fn tell(&self, client_id: &str, message: Message) {
-        if let Some(client) = lock(&self.clients).get(client_id) {
-            let _ = client.inbox.try_send(message);
-        }
-    }
-
-    /// Whether a service stands behind the topic.
-    pub(super) fn is_served(&self, topic: &str) -> bool {
-        self.services.iter().any(|service| service.serves(topic))
-    }
-
-    /// Has the topic's service answer to the client, without making anyone wait.
-    pub(super) fn ask(self: &Arc<Self>, request: service::Request) {
-        let mut services = self.services.iter();
-        let found = services.find(|service| service.serves(&request.topic));
-        let Some(service) = found.map(Arc::clone) else {
-            return;
-        };
-        let broker = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            for answer in service.answer(&request) {
-                let message = Message {
-                    topic: answer.topic.into(),
-                    payload: answer.payload.into(),
-                    qos: Qos::AtLeastOnce,
-                };
-                broker.tell(&request.client_id, message);
-            }
-        });
-    }
-
     /// Puts a certificate into the registry as `PENDING_ACTIVATION`, if it is not there yet.
     /// Returns the record of what was done.
-    pub(super) fn register(&self, leaf: &Certificate, provision: &Provision) -> Record {
+    pub(super) fn register(self: &Arc<Self>, leaf: &Certificate, provision: &Provision) -> Record {
         if provision.register {
             let now = self.shared.clock.now();
             let registered = self.registry().register_pending(leaf, &provision.ca, now);
@@ -284,8 +177,8 @@ impl Broker {
     }
 
     /// Tells subscribers of a certificate that waits to be made active.
-    fn announce(&self, leaf: &Certificate, provision: &Provision) {
-        let millis = i64::try_from(self.shared.clock.now_nanos() / 1_000_000).unwrap_or(i64::MAX);
+    fn announce(self: &Arc<Self>, leaf: &Certificate, provision: &Provision) {
+        let millis = self.millis();
         let payload = serde_json::json!({
             "certificateId": leaf.id(),
             "caCertificateId": provision.ca,
@@ -295,10 +188,8 @@ impl Broker {
             "certificateRegistrationTimestamp": millis.to_string(),
         });
         let topic = format!("$aws/events/certificates/registered/{}", provision.ca);
-        self.publish(&Message {
-            topic: topic.into(),
-            payload: payload.to_string().into_bytes().into(),
-            qos: Qos::AtLeastOnce,
+        self.turn(None, |turn| {
+            turn.announce(&topic, payload.to_string().into_bytes());
         });
     }
 
@@ -355,6 +246,28 @@ impl Broker {
     }
 }
 
+impl Rights for Broker {
+    fn generation(&self) -> u64 {
+        self.registry().generation()
+    }
+
+    fn authority(&self, id: &CertificateId) -> (Authority, u64) {
+        self.authority_of(id)
+    }
+}
+
+impl World for Broker {
+    fn certificate(&self, id: &CertificateId) -> Option<Certificate> {
+        let entry = self.registry().certificate(id)?;
+        let all = Certificate::all_from_pem(entry.pem.as_bytes()).ok()?;
+        all.into_iter().next()
+    }
+
+    fn serves(&self, topic: &str) -> bool {
+        self.services.iter().any(|service| service.serves(topic))
+    }
+}
+
 /// The reason AWS IoT counts a failed provisioning under.
 const CLIENT_ERROR: &str = "ProvisionThing.ClientError";
 
@@ -364,6 +277,6 @@ fn about(leaf: &Certificate, mut record: Record) -> Record {
 }
 
 /// A lock whose holder has panicked is taken all the same: what it guards is changed in one step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,37 +1,51 @@
-//! One MQTT connection's input and output: TLS, packets, timers. What to do is decided elsewhere.
+//! One device connection's input and output: TLS, packets, timers. What to do is decided elsewhere.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use mqtt_protocol_core::mqtt::common::Cursor;
-use mqtt_protocol_core::mqtt::connection::{ConnectionOptions, Event};
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Packet, Qos, v3_1_1};
-use mqtt_protocol_core::mqtt::{Connection, Version, role};
 use rustls::server::Acceptor;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::broker::{Broker, Claim, INBOX};
+use super::broker::Broker;
+use super::exchange::{Inlet, Out};
+use super::http;
 use super::logs::{Record, Stage, Why, of_refusal};
-use super::service;
-use super::session::{AUTHORIZATION, Act, End, Message, Peer, Session};
+use super::mqtt::access::Peer;
+use super::mqtt::decode::{Decoder, Flaw, UNSUPPORTED_VERSION};
+use super::mqtt::encode::Encoder;
+use super::mqtt::hub::{AUTHORIZATION, Arrival as Newcomer, CLIENT_ERROR, End, why_protocol};
+use super::mqtt::packet::{Connack, Connect, Incoming, Outgoing, Version};
+use super::tls;
 use crate::core::cert::Certificate;
 use crate::core::jitp::{Presented, Verdict};
 
 /// How long a client may take from the first byte to the end of its CONNECT.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a write or the closing of a connection may take.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest packet: the payload, and room for the topic and headers.
-const MAX_PACKET: u32 = 128 * 1024 + 1024;
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many bytes are read at a time.
-const BUFFER: usize = 4096;
+const BUFFER: usize = 8192;
+/// How many bytes are gathered for one write.
+const GATHER: usize = 64 * 1024;
+/// MQTT 3.1.1's return code for another version of the protocol.
+const UNACCEPTABLE_VERSION: u8 = 1;
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Door {
+    /// MQTT, as on port 8883.
+    Mqtt,
+    /// HTTPS, or MQTT if ALPN says so, as on ports 443 and 8443.
+    Https,
+}
 
 /// A certificate that came with proof of its key.
 struct Arrival {
@@ -41,10 +55,12 @@ struct Arrival {
     server_name: bool,
 }
 
+type Packets = Vec<Result<Incoming, Flaw>>;
+
 /// Serves one connection to its end.
 pub(super) async fn serve(
     broker: Arc<Broker>,
-    config: Arc<rustls::ServerConfig>,
+    entrance: (Door, Arc<rustls::ServerConfig>),
     tcp: TcpStream,
     stop: watch::Receiver<bool>,
 ) {
@@ -54,23 +70,26 @@ pub(super) async fn serve(
         let record = Record::failure("Connect", "TLS_FAILURE", details);
         broker.logs.write(record.of(address, None, None));
     };
+    let (door, config) = entrance;
     let arrival = match timeout(CONNECT_TIMEOUT, arrive(&broker, config, tcp)).await {
         Ok(Ok(arrival)) => arrival,
         Ok(Err(details)) => return refuse(details),
         Err(_) => return refuse("the TLS handshake took too long".to_owned()),
     };
+    let protocol = arrival.stream.get_ref().1.alpn_protocol();
+    let https = door == Door::Https && protocol != Some(tls::MQTT);
     let presented = Presented {
         leaf: &arrival.leaf,
         others: &arrival.others,
         server_name: arrival.server_name,
     };
     match broker.verdict(presented) {
-        Verdict::Admit => Link::new(broker, arrival, address).run(stop).await,
+        Verdict::Admit => admit(broker, arrival, (address, https), stop).await,
         Verdict::Provision(provision) => {
             let record = tokio::task::block_in_place(|| broker.register(&arrival.leaf, &provision));
             let run = provision.run_template && !record.failed();
             let leaf = arrival.leaf.clone();
-            turn_away(&broker, arrival, address, record).await;
+            turn_away(&broker, arrival, (address, https), record).await;
             if run {
                 broker.provision_later(leaf, provision.ca);
             }
@@ -78,8 +97,29 @@ pub(super) async fn serve(
         Verdict::Refuse(refusal) => {
             let record = Record::failure("Connect", AUTHORIZATION, refusal.to_string())
                 .why(of_refusal(&refusal, &arrival.leaf));
-            turn_away(&broker, arrival, address, record).await;
+            turn_away(&broker, arrival, (address, https), record).await;
         }
+    }
+}
+
+async fn admit(
+    broker: Arc<Broker>,
+    arrival: Arrival,
+    from: (SocketAddr, bool),
+    stop: watch::Receiver<bool>,
+) {
+    let (address, https) = from;
+    let peer = Peer {
+        address,
+        certificate: Arc::new(arrival.leaf),
+        place: broker.exchange.place(),
+    };
+    if https {
+        http::serve(broker, arrival.stream, peer, stop).await;
+    } else {
+        Conversation::new(broker, arrival.stream, peer)
+            .run(stop)
+            .await;
     }
 }
 
@@ -123,303 +163,272 @@ async fn arrive(
 }
 
 /// Reads the CONNECT of a client that will not get in, so that the record names it, and closes
-/// without an answer.
-async fn turn_away(broker: &Broker, mut arrival: Arrival, address: SocketAddr, record: Record) {
-    let mut codec = codec();
-    let mut buffer = vec![0; BUFFER];
+/// without an answer. HTTPS has an answer.
+async fn turn_away(
+    broker: &Broker,
+    mut arrival: Arrival,
+    from: (SocketAddr, bool),
+    record: Record,
+) {
+    let (address, https) = from;
+    let id = arrival.leaf.id().as_str();
+    if https {
+        broker
+            .logs
+            .write(http::over_http(record.of(address, Some(id), None)));
+        return http::forbid(&mut arrival.stream, &broker.logs.uuid()).await;
+    }
+    let mut decoder = Decoder::new();
     let connect = async {
         loop {
-            let read = arrival.stream.read(&mut buffer).await.ok()?;
-            let mut cursor = Cursor::new(&buffer[..read]);
-            for event in codec.recv(&mut cursor) {
-                match event {
-                    Event::NotifyPacketReceived(Packet::V3_1_1Connect(connect)) => {
-                        return Some(connect.client_id().to_owned());
-                    }
-                    Event::RequestClose | Event::NotifyError(_) => return None,
-                    _ => {}
-                }
-            }
-            if read == 0 {
-                return None;
+            let packets = read(&mut arrival.stream, &mut decoder).await?;
+            match packets.into_iter().next() {
+                Some(Ok(Incoming::Connect(connect))) => return Some(connect.client_id),
+                Some(_) => return None,
+                None => {}
             }
         }
     };
     let client = timeout(CONNECT_TIMEOUT, connect).await.ok().flatten();
-    let id = arrival.leaf.id().as_str();
     broker
         .logs
         .write(record.of(address, Some(id), client.as_deref()));
     let _ = timeout(WRITE_TIMEOUT, arrival.stream.shutdown()).await;
 }
 
-fn codec() -> Connection<role::Server> {
-    let options = ConnectionOptions::new().maximum_packet_size_recv(MAX_PACKET);
-    Connection::with_options(Version::V3_1_1, options)
+/// The packets that the next bytes complete; `None` at the end of the connection. The buffer is on
+/// the stack while there is something to read, so that an idle connection needs none.
+async fn read(stream: &mut TlsStream<TcpStream>, decoder: &mut Decoder) -> Option<Packets> {
+    std::future::poll_fn(|context| {
+        let mut bytes = [0; BUFFER];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut *stream).poll_read(context, &mut buffer) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                Poll::Ready(Some(decoder.feed(buffer.filled())))
+            }
+            Poll::Ready(_) => Poll::Ready(None),
+        }
+    })
+    .await
 }
 
-/// A connection whose certificate may connect.
-struct Link {
+/// An MQTT connection whose certificate may connect.
+struct Conversation {
     broker: Arc<Broker>,
     stream: TlsStream<TcpStream>,
-    codec: Connection<role::Server>,
-    session: Session,
-    leaf: Certificate,
-    address: SocketAddr,
-    generation: u64,
-    number: u64,
-    client_id: Option<String>,
-    inbox: (mpsc::Sender<Message>, mpsc::Receiver<Message>),
-    /// Ends when another connection takes the client id.
-    taken: Option<oneshot::Receiver<()>>,
+    decoder: Decoder,
+    /// There is one once the CONNECT is read.
+    encoder: Option<Encoder>,
+    inlet: Inlet,
+    peer: Option<Peer>,
+    /// The hub knows of the connection.
+    connected: bool,
     /// How long the client may be silent.
     silence: Duration,
 }
 
-impl Link {
-    fn new(broker: Arc<Broker>, arrival: Arrival, address: SocketAddr) -> Self {
-        let (authority, generation) = broker.authority(arrival.leaf.id());
-        let place = broker.logs.place().clone();
-        let peer = Peer {
-            address,
-            certificate: arrival.leaf.clone(),
-            place,
-        };
+/// What happens to a connection.
+enum Event {
+    Out(Out),
+    Read(Option<Packets>),
+    Silent,
+    Stop,
+}
+
+impl Conversation {
+    fn new(broker: Arc<Broker>, stream: TlsStream<TcpStream>, peer: Peer) -> Self {
         Self {
-            session: Session::new(peer, authority),
-            number: broker.number(),
+            inlet: broker.open(),
             broker,
-            stream: arrival.stream,
-            codec: codec(),
-            leaf: arrival.leaf,
-            address,
-            generation,
-            client_id: None,
-            inbox: mpsc::channel(INBOX),
-            taken: None,
+            stream,
+            decoder: Decoder::new(),
+            encoder: None,
+            peer: Some(peer),
+            connected: false,
             silence: CONNECT_TIMEOUT,
         }
     }
 
     async fn run(mut self, stop: watch::Receiver<bool>) {
-        let end = self.converse(stop).await;
-        for act in self.session.ended(end) {
-            match act {
-                Act::Log(record) => self.broker.logs.write(*record),
-                Act::Publish(message) => self.broker.publish(&message),
-                _ => {}
-            }
-        }
-        if let Some(client_id) = &self.client_id {
-            self.broker.leave(client_id, self.number);
-        }
+        self.converse(stop).await;
+        self.broker.close(self.inlet.link);
         let _ = timeout(WRITE_TIMEOUT, self.stream.shutdown()).await;
     }
 
-    async fn converse(&mut self, mut stop: watch::Receiver<bool>) -> End {
-        let mut buffer = vec![0; BUFFER];
+    /// Until the hub closes the connection, or the client does before the hub knows of it.
+    async fn converse(&mut self, mut stop: watch::Receiver<bool>) {
         let mut idle = pin!(sleep(self.silence));
         loop {
-            let outcome = tokio::select! {
-                read = self.stream.read(&mut buffer) => match read {
-                    Ok(read) if read > 0 => {
-                        let outcome = self.received(&buffer[..read]).await;
-                        idle.set(sleep(self.silence));
-                        outcome
-                    }
-                    _ => Err(End::ConnectionLost),
-                },
-                Some(message) = self.inbox.1.recv() => self.deliver(message).await,
-                () = taken(&mut self.taken) => Err(End::DuplicateClientId),
-                () = &mut idle => Err(self.too_silent()),
-                () = stopped(&mut stop) => Err(End::ServerInitiated),
-                () = sleep(REFRESH) => self.refresh().await,
+            let event = tokio::select! {
+                out = self.inlet.next() => Event::Out(out),
+                packets = read(&mut self.stream, &mut self.decoder) => Event::Read(packets),
+                () = &mut idle => Event::Silent,
+                () = stopped(&mut stop) => Event::Stop,
             };
-            if let Err(end) = outcome {
-                return end;
+            match event {
+                Event::Out(out) => {
+                    if !self.write(out).await {
+                        return;
+                    }
+                }
+                Event::Read(Some(packets)) => {
+                    if !self.received(packets) {
+                        return self.drain().await;
+                    }
+                    idle.set(sleep(self.silence));
+                }
+                Event::Read(None) => return self.over(End::ConnectionLost).await,
+                Event::Silent => return self.too_silent().await,
+                Event::Stop => return self.over(End::ServerInitiated).await,
             }
+        }
+    }
+
+    /// The connection ends from this side.
+    async fn over(&mut self, end: End) {
+        if self.connected {
+            let link = self.inlet.link;
+            self.broker.turn(Some(link), |turn| turn.lost(link, end));
+            self.drain().await;
         }
     }
 
     /// The client has said nothing for too long.
-    fn too_silent(&self) -> End {
-        if self.client_id.is_some() {
-            return End::KeepAliveTimeout;
+    async fn too_silent(&mut self) {
+        if !self.connected {
+            let why = Why::new(
+                Stage::Connect,
+                "mqtt.no-connect",
+                "let the client send CONNECT as soon as TLS is done",
+            );
+            let details = "no CONNECT came in time";
+            self.refuse(Record::failure("Connect", CLIENT_ERROR, details), why);
         }
-        let why = Why::new(
-            Stage::Connect,
-            "mqtt.no-connect",
-            "let the client send CONNECT as soon as TLS is done",
-        );
-        let record = Record::failure("Connect", "CLIENT_ERROR", "no CONNECT came in time")
-            .why(why.of(&self.leaf));
-        let id = self.leaf.id().as_str();
-        self.broker
-            .logs
-            .write(record.of(self.address, Some(id), None));
-        End::ClientError
+        self.over(End::KeepAliveTimeout).await;
     }
 
-    async fn deliver(&mut self, message: Message) -> Result<(), End> {
-        self.refresh().await?;
-        let acts = self.session.deliver(message);
-        self.perform(acts).await
-    }
-
-    /// Learns anew what the client may do, if anything has changed.
-    async fn refresh(&mut self) -> Result<(), End> {
-        if self.broker.generation() == self.generation {
-            return Ok(());
-        }
-        let (authority, generation) = self.broker.authority(self.leaf.id());
-        self.generation = generation;
-        let acts = self.session.refresh(authority);
-        self.perform(acts).await
-    }
-
-    async fn received(&mut self, bytes: &[u8]) -> Result<(), End> {
-        self.refresh().await?;
-        let mut cursor = Cursor::new(bytes);
-        while !cursor.remaining_slice().is_empty() {
-            for event in self.codec.recv(&mut cursor) {
-                self.event(event).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn event(&mut self, event: Event) -> Result<(), End> {
-        match event {
-            Event::NotifyPacketReceived(packet) => {
-                let generated = format!("${}", self.broker.logs.uuid());
-                let acts = self.session.packet(&packet, &generated);
-                self.perform(acts).await
-            }
-            // AWS IoT has no QoS 2: the codec's own PUBREC stays here.
-            Event::RequestSendPacket { packet, .. }
-                if !matches!(packet, Packet::V3_1_1Pubrec(_)) =>
-            {
-                self.write(&packet.to_continuous_buffer()).await
-            }
-            Event::NotifyError(error) => {
-                let details = format!("the client broke the MQTT 3.1.1 protocol: {error:?}");
-                let why = Why::new(
-                    Stage::Connect,
-                    "mqtt.protocol",
-                    "use a client that speaks MQTT as the standard has it",
-                );
-                let record =
-                    Record::failure("Disconnect", "CLIENT_ERROR", details).why(why.of(&self.leaf));
-                let (id, client) = (self.leaf.id().as_str(), self.client_id.as_deref());
-                self.broker
-                    .logs
-                    .write(record.of(self.address, Some(id), client));
-                Err(End::ClientError)
-            }
-            Event::RequestClose => Err(End::ClientError),
-            _ => Ok(()),
+    /// Sends what there is.
+    async fn drain(&mut self) {
+        if let Some(out) = self.inlet.ready() {
+            self.write(out).await;
         }
     }
 
-    async fn perform(&mut self, acts: Vec<Act>) -> Result<(), End> {
-        for act in acts {
-            match act {
-                Act::Claim { client_id, silence } => self.claim(client_id, silence),
-                Act::Send(packet) => self.send(packet).await?,
-                Act::Deliver(message) => self.send_message(message).await?,
-                Act::Publish(message) => self.publish(&message),
-                Act::Subscriptions(all) => {
-                    let id = self.client_id.as_deref().unwrap_or_default();
-                    self.broker.subscriptions(id, self.number, all);
+    /// Writes a packet and those behind it; `false` when the connection is to end.
+    async fn write(&mut self, first: Out) -> bool {
+        let mut bytes = Vec::new();
+        let mut next = Some(first);
+        let mut open = true;
+        while let Some(out) = next {
+            match (out, &mut self.encoder) {
+                (Some(packet), Some(encoder)) => encoder.encode(&packet, &mut bytes),
+                (Some(_), None) => {}
+                (None, _) => {
+                    open = false;
+                    break;
                 }
-                Act::Log(record) => self.broker.logs.write(*record),
-                Act::Close(end) => return Err(end),
             }
-        }
-        Ok(())
-    }
-
-    /// To the topic's service, or to everyone who has subscribed.
-    fn publish(&self, message: &Message) {
-        if !self.broker.is_served(&message.topic) {
-            return self.broker.publish(message);
-        }
-        self.broker.ask(service::Request {
-            topic: Arc::clone(&message.topic),
-            payload: Arc::clone(&message.payload),
-            client_id: self.client_id.clone().unwrap_or_default(),
-            certificate: self.leaf.clone(),
-            source: self.address,
-        });
-    }
-
-    fn claim(&mut self, client_id: String, silence: Duration) {
-        let (owned, taken) = oneshot::channel();
-        self.silence = silence;
-        self.taken = Some(taken);
-        self.client_id = Some(client_id.clone());
-        self.broker.claim(Claim {
-            client_id,
-            number: self.number,
-            inbox: self.inbox.0.clone(),
-            owned,
-        });
-    }
-
-    async fn send_message(&mut self, message: Message) -> Result<(), End> {
-        let builder = v3_1_1::Publish::builder()
-            .topic_name(&*message.topic)
-            .map(|builder| builder.qos(message.qos).payload(message.payload.to_vec()));
-        let Ok(mut builder) = builder else {
-            return Ok(());
-        };
-        if message.qos != Qos::AtMostOnce {
-            let Ok(id) = self.codec.acquire_packet_id() else {
-                return Ok(());
+            next = if bytes.len() < GATHER {
+                self.inlet.ready()
+            } else {
+                None
             };
-            builder = builder.packet_id(id);
         }
-        match builder.build() {
-            Ok(publish) => self.send(publish.into()).await,
-            Err(_) => Ok(()),
-        }
-    }
-
-    async fn send(&mut self, packet: Packet) -> Result<(), End> {
-        for event in self.codec.send(packet) {
-            if let Event::RequestSendPacket { packet, .. } = event {
-                self.write(&packet.to_continuous_buffer()).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), End> {
         let written = async {
-            self.stream.write_all(bytes).await?;
+            self.stream.write_all(&bytes).await?;
             self.stream.flush().await
         };
-        match timeout(WRITE_TIMEOUT, written).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(End::ConnectionLost),
+        let written = matches!(timeout(WRITE_TIMEOUT, written).await, Ok(Ok(())));
+        if open && !written && self.connected {
+            let link = self.inlet.link;
+            let end = End::ConnectionLost;
+            self.broker.turn(Some(link), |turn| turn.lost(link, end));
+        }
+        open && written
+    }
+
+    /// Packets from the client, as many as came at once; `false` when the connection is to end.
+    fn received(&mut self, packets: Packets) -> bool {
+        let link = self.inlet.link;
+        let mut whole = Vec::new();
+        let mut broken = None;
+        for packet in packets {
+            match packet {
+                Ok(Incoming::Connect(connect)) if self.peer.is_some() => self.connect(*connect),
+                Ok(packet) => whole.push(packet),
+                Err(flaw) => broken = Some(flaw),
+            }
+        }
+        if !self.connected {
+            // A refused client's CONNACK is on its way, and its end behind it.
+            return match broken {
+                Some(flaw) => self.misspoken(&flaw),
+                None => true,
+            };
+        }
+        self.broker.turn(Some(link), |turn| {
+            turn.packets(link, whole);
+            if let Some(flaw) = broken {
+                turn.broken(link, flaw.code, &flaw.text);
+            }
+        });
+        true
+    }
+
+    fn connect(&mut self, connect: Connect) {
+        let Some(peer) = self.peer.take() else { return };
+        self.encoder = Some(Encoder::new(connect.version, connect.alias_maximum));
+        let newcomer = Newcomer {
+            link: self.inlet.link,
+            peer,
+            identifier: self.broker.logs.uuid().replace('-', ""),
+            generated_id: format!("${}", self.broker.logs.uuid()),
+        };
+        let link = Some(self.inlet.link);
+        let accepted = self
+            .broker
+            .turn(link, |turn| turn.connect(newcomer, connect));
+        if let Some(accepted) = accepted {
+            self.connected = true;
+            self.silence = accepted;
         }
     }
-}
 
-/// How often a silent connection asks whether its rights have changed.
-const REFRESH: Duration = Duration::from_secs(1);
+    /// The client's first words are no CONNECT that is understood here.
+    fn misspoken(&mut self, flaw: &Flaw) -> bool {
+        if self.peer.is_none() {
+            return true;
+        }
+        let details = format!("the client broke the MQTT protocol: {}", flaw.text);
+        self.refuse(
+            Record::failure("Connect", CLIENT_ERROR, details),
+            why_protocol(),
+        );
+        if flaw.code == UNSUPPORTED_VERSION {
+            self.encoder = Some(Encoder::new(Version::V3, 0));
+            let connack = Connack {
+                code: UNACCEPTABLE_VERSION,
+                ..Connack::default()
+            };
+            let packet = Outgoing::Connack(Box::new(connack));
+            self.broker.say(self.inlet.link, packet);
+        }
+        false
+    }
+
+    /// Writes why a client was not let in that has not said who it is.
+    fn refuse(&self, record: Record, why: Why) {
+        let Some(peer) = &self.peer else { return };
+        let record = record.why(why.of(&peer.certificate));
+        let id = peer.certificate.id().as_str();
+        self.broker
+            .logs
+            .write(record.of(peer.address, Some(id), None));
+    }
+}
 
 /// Until the sandbox is told to stop.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stopping| *stopping).await;
-}
-
-/// Until another connection takes the client id; never, before there is one.
-async fn taken(signal: &mut Option<oneshot::Receiver<()>>) {
-    match signal {
-        Some(signal) => {
-            let _ = signal.await;
-        }
-        None => std::future::pending().await,
-    }
 }

@@ -35,6 +35,9 @@ pub struct RunningInfo {
     pub mqtt_host: Option<String>,
     /// The MQTT endpoint's port; `None` when only the control plane runs.
     pub mqtt_port: Option<u16>,
+    /// The port of HTTPS publishes and of MQTT by ALPN, if there is one.
+    #[serde(default)]
+    pub https_port: Option<u16>,
     /// The certificate that the MQTT endpoint is verified with, PEM.
     pub ca_file: Option<PathBuf>,
     /// The account it plays.
@@ -284,6 +287,7 @@ mod tests {
             control_url: "http://127.0.0.1:1".into(),
             mqtt_host: None,
             mqtt_port: None,
+            https_port: None,
             ca_file: None,
             account: "123456789012".parse().unwrap(),
             region: "eu-west-1".parse().unwrap(),

@@ -237,6 +237,11 @@ impl Logs {
         self.lock().live.all()
     }
 
+    /// Where its random numbers come from.
+    pub(super) fn entropy(&self) -> Arc<dyn Entropy + Send + Sync> {
+        Arc::clone(&self.entropy)
+    }
+
     /// Whose records these are.
     pub fn place(&self) -> &Place {
         &self.place

@@ -1,6 +1,6 @@
 //! The local stand-in for AWS IoT Core: a registry that decides, and servers that act.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::ports::{Clock, Entropy};
 
@@ -10,13 +10,18 @@ mod broker;
 /// Thing registration tasks.
 pub mod bulk;
 mod connection;
+/// Where devices come in.
+pub mod entrance;
+mod exchange;
 /// Fleet provisioning over MQTT.
 pub mod fleet;
 /// The state folder, and how a running sandbox is found.
 pub mod folder;
+mod http;
 mod keypair;
 /// What happened, shaped as in CloudWatch Logs.
 pub mod logs;
+mod mqtt;
 /// Calls per second.
 pub mod quota;
 /// Certificates, things, policies and templates of one account and Region.
@@ -26,12 +31,10 @@ pub mod rest;
 /// Starts and stops a sandbox.
 pub mod server;
 mod service;
-mod session;
 /// Where the registry keeps its entities.
 pub mod store;
 /// The MQTT endpoint's TLS.
 pub mod tls;
-mod topics;
 /// Several accounts and Regions.
 pub mod worlds;
 
@@ -50,9 +53,17 @@ pub struct Shared {
     pub hooks: Arc<fleet::Hooks>,
     /// Where the inputs of registration tasks are.
     pub buckets: Arc<bulk::Buckets>,
+    /// The broker, while one runs.
+    broker: Arc<OnceLock<Weak<broker::Broker>>>,
 }
 
 impl Shared {
+    /// The broker, if this sandbox has one. It is asked without holding the registry's lock.
+    #[allow(dead_code, reason = "for the data API of the control plane")]
+    fn broker(&self) -> Option<Arc<broker::Broker>> {
+        self.broker.get()?.upgrade()
+    }
+
     /// Of a registry alone: no endpoint, no hooks, no buckets, records in memory.
     pub fn alone(
         registry: registry::Registry,
@@ -67,6 +78,7 @@ impl Shared {
             clock,
             hooks: Arc::default(),
             buckets: Arc::default(),
+            broker: Arc::default(),
         }
     }
 }

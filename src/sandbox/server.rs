@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,27 +13,28 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::auth::Keyring;
-use super::broker::{Broker, Rules};
+use super::broker::Rules;
 use super::bulk::Buckets;
+use super::entrance::Entrance;
+use super::exchange::{Exchange, millis};
 use super::fleet::Hooks;
 use super::folder::{Folder, FolderError, SERVER_CA, STATE};
 use super::logs::{Logs, Record};
 use super::quota::Quotas;
 use super::registry::{Registry, RegistryError};
 use super::store::{Store, StoreError};
-use super::tls::{Endpoint, ServerCa, TlsError, server_config};
+use super::tls::{ServerCa, TlsError};
 use super::worlds::Worlds;
 use super::{Shared, connection, rest};
 use crate::core::ids::Place;
 use crate::explain::{Explain, Kind};
 use crate::ports::{Clock, Entropy};
 
+pub use super::entrance::{MqttConfig, SESSION_EXPIRY};
 pub use super::folder::{RunningInfo, find_running};
 
 /// How long a stop waits for answers that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a failed accept waits (such as when no more files can be opened).
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Where a sandbox keeps its state.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -73,31 +74,6 @@ pub struct ServerConfig {
     pub machine: Arc<dyn Clock + Send + Sync>,
 }
 
-/// How the MQTT endpoint is to be.
-#[derive(Clone, Debug)]
-pub struct MqttConfig {
-    /// Where it listens; port 0 takes any free one.
-    pub address: SocketAddr,
-    /// Its name: what clients must send as TLS server name.
-    pub name: String,
-    /// Takes clients that send no server name.
-    pub legacy_sni: bool,
-    /// Takes certificates outside their dates.
-    pub allow_expired: bool,
-}
-
-impl MqttConfig {
-    /// At this address, called `localhost`, strict.
-    pub fn new(address: SocketAddr) -> Self {
-        Self {
-            address,
-            name: "localhost".into(),
-            legacy_sni: false,
-            allow_expired: false,
-        }
-    }
-}
-
 impl ServerConfig {
     /// The control plane alone, on any free loopback port.
     pub fn new(
@@ -132,6 +108,7 @@ pub struct Running {
     info: RunningInfo,
     ca_pem: Option<String>,
     mqtt_addr: Option<SocketAddr>,
+    https_addr: Option<SocketAddr>,
     logs: Logs,
     registry: Arc<Mutex<Registry>>,
     handle: Handle,
@@ -147,13 +124,7 @@ struct Parts {
     front: Arc<rest::Front>,
     logs: Logs,
     control: TcpListener,
-    mqtt: Option<MqttParts>,
-}
-
-struct MqttParts {
-    listener: TcpListener,
-    config: Arc<rustls::ServerConfig>,
-    broker: Arc<Broker>,
+    mqtt: Option<Entrance>,
 }
 
 impl Server {
@@ -181,7 +152,11 @@ impl Server {
             (Some(_), None) => Some(ServerCa::generate(&*config.entropy)?),
         };
         let ca_pem = ca.as_ref().map(ServerCa::pem);
-        let parts = Parts::new(&config, registry, logs, ca)?;
+        let kept = match (&config.mqtt, &folder) {
+            (Some(_), Some(folder)) => Store::durable(&folder.file(STATE))?,
+            _ => Store::memory(),
+        };
+        let parts = Parts::new(&config, registry, logs, ca.map(|ca| (ca, kept)))?;
         Running::new(&config, parts, ca_pem, folder)
     }
 }
@@ -227,7 +202,7 @@ impl Parts {
         config: &ServerConfig,
         registry: Registry,
         logs: Logs,
-        ca: Option<ServerCa>,
+        mqtt: Option<(ServerCa, Store)>,
     ) -> Result<Self, ServerError> {
         let name = config.mqtt.as_ref().map_or("localhost", |mqtt| &mqtt.name);
         let shared = Shared {
@@ -237,26 +212,25 @@ impl Parts {
             logs: logs.clone(),
             hooks: Arc::new(config.hooks.clone()),
             buckets: Arc::new(config.buckets.clone()),
+            broker: Arc::new(OnceLock::new()),
         };
-        let mqtt = match (&config.mqtt, ca) {
-            (Some(mqtt), Some(ca)) => {
-                let endpoint = Arc::new(Endpoint {
-                    name: mqtt.name.clone(),
-                    legacy_sni: mqtt.legacy_sni,
-                    clock: Arc::clone(&config.clock),
-                    entropy: Arc::clone(&config.entropy),
-                });
+        let mqtt = match (&config.mqtt, mqtt) {
+            (Some(mqtt), Some((ca, kept))) => {
                 let rules = Rules {
                     jitp_delay: config.jitp_delay,
                     allow_expired: mqtt.allow_expired,
                 };
-                let tls = server_config(ca, Arc::clone(&endpoint))?;
-                let broker = Broker::new(shared.clone(), endpoint, logs.clone(), rules);
-                Some(MqttParts {
-                    listener: bind(mqtt.address, "MQTT endpoint")?,
-                    config: tls,
-                    broker: Arc::new(broker),
-                })
+                let now = millis(&*shared.clock);
+                let place = config.place.clone();
+                let exchange = Exchange::open(place, kept, mqtt.session_expiry, now)?;
+                let https = mqtt.https.map(|address| bind(address, "HTTPS endpoint"));
+                let listeners = (bind(mqtt.address, "MQTT endpoint")?, https.transpose()?);
+                Some(Entrance::new(
+                    mqtt,
+                    (ca, exchange, rules),
+                    &shared,
+                    listeners,
+                )?)
             }
             _ => None,
         };
@@ -272,13 +246,7 @@ impl Parts {
     async fn serve(self, stop: watch::Receiver<bool>) -> io::Result<()> {
         let control = tokio::net::TcpListener::from_std(self.control)?;
         let mqtt = match self.mqtt {
-            Some(mqtt) => {
-                let listener = tokio::net::TcpListener::from_std(mqtt.listener)?;
-                let stop = stop.clone();
-                Some(tokio::spawn(async move {
-                    accept(listener, mqtt.config, mqtt.broker, stop).await;
-                }))
-            }
+            Some(mqtt) => Some(mqtt.serve(&stop)?),
             None => None,
         };
         let mut stopping = stop.clone();
@@ -295,35 +263,12 @@ impl Parts {
             served = rest => served?,
             () = patience => {}
         }
-        if let Some(mqtt) = mqtt {
-            let _ = tokio::time::timeout(STOP_TIMEOUT, mqtt).await;
+        if let Some(mut mqtt) = mqtt {
+            let all = async { while mqtt.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
         }
         Ok(())
     }
-}
-
-async fn accept(
-    listener: tokio::net::TcpListener,
-    config: Arc<rustls::ServerConfig>,
-    broker: Arc<Broker>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let mut connections = tokio::task::JoinSet::new();
-    let stopping = stop.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_) = connections.join_next() => continue,
-            () = connection::stopped(&mut stop) => break,
-        };
-        let Ok((tcp, _)) = accepted else {
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
-        let (broker, config) = (Arc::clone(&broker), Arc::clone(&config));
-        connections.spawn(connection::serve(broker, config, tcp, stopping.clone()));
-    }
-    while connections.join_next().await.is_some() {}
 }
 
 impl Running {
@@ -334,13 +279,15 @@ impl Running {
         folder: Option<Folder>,
     ) -> Result<Self, ServerError> {
         let control = parts.control.local_addr().map_err(ServerError::Start)?;
-        let mqtt = parts.mqtt.as_ref().map(|mqtt| mqtt.listener.local_addr());
-        let mqtt_addr = mqtt.transpose().map_err(ServerError::Start)?;
+        let mqtt_addr = local(parts.mqtt.as_ref().map(|mqtt| &mqtt.listener))?;
+        let https = parts.mqtt.as_ref().and_then(|mqtt| mqtt.https.as_ref());
+        let https_addr = local(https)?;
         let info = RunningInfo {
             pid: std::process::id(),
             control_url: format!("http://{control}"),
             mqtt_host: config.mqtt.as_ref().map(|mqtt| mqtt.name.clone()),
             mqtt_port: mqtt_addr.map(|address| address.port()),
+            https_port: https_addr.map(|address| address.port()),
             ca_file: match (&folder, &config.mqtt) {
                 (Some(folder), Some(_)) => Some(folder.file(SERVER_CA)),
                 _ => None,
@@ -350,11 +297,7 @@ impl Running {
             started: config.clock.now(),
         };
         let (logs, registry) = (parts.logs.clone(), Arc::clone(&parts.shared.registry));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("sandbox")
-            .build()
-            .map_err(ServerError::Start)?;
+        let runtime = runtime()?;
         let handle = runtime.handle().clone();
         let (stop, stopping) = watch::channel(false);
         let thread = std::thread::Builder::new()
@@ -365,6 +308,7 @@ impl Running {
             info,
             ca_pem,
             mqtt_addr,
+            https_addr,
             logs,
             registry,
             handle,
@@ -391,6 +335,11 @@ impl Running {
     /// The MQTT endpoint's address.
     pub fn mqtt_addr(&self) -> Option<SocketAddr> {
         self.mqtt_addr
+    }
+
+    /// Where HTTPS publishes are taken.
+    pub fn https_addr(&self) -> Option<SocketAddr> {
+        self.https_addr
     }
 
     /// The certificate that the MQTT endpoint is verified with.
@@ -462,6 +411,19 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+fn runtime() -> Result<Runtime, ServerError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("sandbox")
+        .build()
+        .map_err(ServerError::Start)
+}
+
+fn local(listener: Option<&TcpListener>) -> Result<Option<SocketAddr>, ServerError> {
+    let address = listener.map(TcpListener::local_addr).transpose();
+    address.map_err(ServerError::Start)
 }
 
 fn serve_to_the_end(runtime: Runtime, parts: Parts, stopping: watch::Receiver<bool>) {
@@ -547,10 +509,10 @@ impl Explain for ServerError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Bind { what, .. } => {
-                let flag = if *what == "control plane" {
-                    "--control"
-                } else {
-                    "--mqtt"
+                let flag = match *what {
+                    "control plane" => "--control",
+                    "HTTPS endpoint" => "--https",
+                    _ => "--mqtt",
                 };
                 Some(format!(
                     "choose another address with {flag} ADDR:PORT; port 0 takes any free one"

@@ -9,6 +9,7 @@ use super::fleet::Fleet;
 use crate::core::cert::Certificate;
 
 /// A publish that a service is to answer. The client may publish to the topic.
+#[derive(Debug)]
 pub(super) struct Request {
     /// The topic.
     pub(super) topic: Arc<str>,

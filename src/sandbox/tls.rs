@@ -29,8 +29,10 @@ use crate::ports::{Clock, Entropy};
 const LIFETIME: Span = Span::days(397);
 /// How far its beginning lies in the past, because clients' clocks lag.
 const BACKDATE: Span = Span::days(1);
-/// The application protocols AWS IoT knows for MQTT on port 443.
-const PROTOCOLS: [&[u8]; 2] = [b"x-amzn-mqtt-ca", b"mqtt"];
+/// The application protocol of MQTT with a client certificate.
+pub(super) const MQTT: &[u8] = b"x-amzn-mqtt-ca";
+/// The application protocols of HTTPS with a client certificate; browsers' own beside AWS IoT's.
+const HTTPS: [&[u8]; 2] = [b"x-amzn-http-ca", b"http/1.1"];
 
 /// The endpoint's own CA: signs nothing but the endpoint's certificate.
 pub struct ServerCa {
@@ -302,8 +304,16 @@ pub fn server_config(ca: ServerCa, endpoint: Arc<Endpoint>) -> Result<Arc<Server
         .with_cert_resolver(Arc::new(presenter));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = vec![MQTT.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// The same for the port where ALPN tells MQTT and HTTPS apart.
+pub(super) fn https_config(mqtt: &ServerConfig) -> Arc<ServerConfig> {
+    let mut config = mqtt.clone();
+    let protocols = [MQTT].into_iter().chain(HTTPS);
+    config.alpn_protocols = protocols.map(<[u8]>::to_vec).collect();
+    Arc::new(config)
 }
 
 /// The endpoint's certificate could not be made or read.

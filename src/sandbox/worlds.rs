@@ -61,6 +61,7 @@ impl Worlds {
             registry: Arc::new(Mutex::new(registry)),
             endpoint: endpoint(place, &self.home.endpoint).into(),
             logs: self.home.logs.of_place(place.clone()),
+            broker: Arc::default(),
             ..self.home.clone()
         };
         others.insert(name, shared.clone());

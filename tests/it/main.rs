@@ -47,6 +47,7 @@ mod rotate_faults;
 mod sandbox_control;
 mod sandbox_fleet;
 mod sandbox_mqtt;
+mod sandbox_mqtt_clients;
 mod sandbox_rest;
 #[cfg(feature = "postgres")]
 mod server;

@@ -27,23 +27,23 @@ use nameplate::sandbox::registry::{
 use nameplate::sandbox::server::{MqttConfig, Running, Server, ServerConfig, StatePlace};
 
 /// A sandbox with a registered CA, the shipped JITP template, and a folder for identities.
-struct Lab {
-    running: Running,
-    ca: Ca,
-    folder: tempfile::TempDir,
+pub(crate) struct Lab {
+    pub(crate) running: Running,
+    pub(crate) ca: Ca,
+    pub(crate) folder: tempfile::TempDir,
 }
 
-struct Ca {
+pub(crate) struct Ca {
     certificate: Certificate,
     signer: LocalSigner,
 }
 
 /// A device's identity, as files.
-struct Device {
-    certificate: Certificate,
+pub(crate) struct Device {
+    pub(crate) certificate: Certificate,
     key: PrivateKey,
-    chain_file: PathBuf,
-    key_file: PathBuf,
+    pub(crate) chain_file: PathBuf,
+    pub(crate) key_file: PathBuf,
 }
 
 fn key() -> (PrivateKey, PublicKey) {
@@ -88,7 +88,7 @@ impl Wanted {
     }
 }
 
-fn ca(name: &str) -> Ca {
+pub(crate) fn ca(name: &str) -> Ca {
     let (key, public) = key();
     let subject = format!("CN={name}");
     let issuer = IssuerView::self_signed(&subject.parse().unwrap(), &public).unwrap();
@@ -102,11 +102,11 @@ fn ca(name: &str) -> Ca {
 }
 
 impl Lab {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|_| {})
     }
 
-    fn with(change: impl FnOnce(&mut MqttConfig)) -> Self {
+    pub(crate) fn with(change: impl FnOnce(&mut MqttConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = nameplate::core::ids::Place {
             account: "123456789012".parse().unwrap(),
@@ -167,7 +167,7 @@ impl Lab {
         )
     }
 
-    fn device_of(&self, ca: &Ca, subject: &str, days: (i64, i64)) -> Device {
+    pub(crate) fn device_of(&self, ca: &Ca, subject: &str, days: (i64, i64)) -> Device {
         let (key, public) = key();
         let issuer = IssuerView::from_ca(&ca.certificate).unwrap();
         let certificate = draft(subject, &public, Purpose::Device, days).sign(&issuer, &ca.signer);
@@ -188,7 +188,7 @@ impl Lab {
     }
 
     /// A device that has been provisioned.
-    fn provisioned(&self, name: &str) -> Device {
+    pub(crate) fn provisioned(&self, name: &str) -> Device {
         let device = self.device(name);
         assert!(
             !self
@@ -211,7 +211,25 @@ impl Lab {
         });
     }
 
-    fn client(&self, program: &str, device: &Device) -> Command {
+    /// Registers a certificate as active with a policy of this name.
+    pub(crate) fn allow(&self, device: &Device, policy: &str, document: &str) {
+        let name: PolicyName = policy.parse().unwrap();
+        let id = device.certificate.id().clone();
+        let ca = self.ca.certificate.id().clone();
+        let now = SystemClock.now();
+        let mut registry = self.running.registry().lock().unwrap();
+        registry
+            .register_pending(&device.certificate, &ca, now)
+            .unwrap();
+        registry.create_policy(&name, document, now).unwrap();
+        let arn = registry.place().arn("cert", &id);
+        registry.attach_policy(&name, &arn).unwrap();
+        registry
+            .update_certificate(&id, CertificateStatus::Active, now)
+            .unwrap();
+    }
+
+    pub(crate) fn client(&self, program: &str, device: &Device) -> Command {
         let mut command = Command::new(program);
         let info = self.running.info();
         let ca_file = info.ca_file.as_ref().unwrap();
@@ -248,7 +266,7 @@ impl Lab {
         Subscriber(child)
     }
 
-    fn wait_subscribed(&self, client_id: &str) {
+    pub(crate) fn wait_subscribed(&self, client_id: &str) {
         self.record(|record| {
             let of = record.client_id.as_deref() == Some(client_id);
             of && record.event_type == "Subscribe" && !record.failed()
@@ -256,7 +274,7 @@ impl Lab {
     }
 
     /// The record that says this, as soon as it is there.
-    fn record(&self, wanted: impl Fn(&Record) -> bool) -> Record {
+    pub(crate) fn record(&self, wanted: impl Fn(&Record) -> bool) -> Record {
         let mut found = None;
         wait_for("the record is written", || {
             found = self
@@ -269,7 +287,7 @@ impl Lab {
         found.unwrap()
     }
 
-    fn refusal(&self, reason: &str, details: &str) -> Record {
+    pub(crate) fn refusal(&self, reason: &str, details: &str) -> Record {
         self.record(|record| {
             record.reason.as_deref() == Some(reason)
                 && record
@@ -280,7 +298,7 @@ impl Lab {
     }
 }
 
-struct Subscriber(Child);
+pub(crate) struct Subscriber(pub(crate) Child);
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
@@ -289,7 +307,7 @@ impl Drop for Subscriber {
     }
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !done() {
         assert!(Instant::now() < deadline, "{what}: not within 10 s");
@@ -374,22 +392,9 @@ fn messages_reach_their_subscriber() {
 
 /// Registers a certificate as active with a policy that allows all of IoT.
 fn allow_everything(lab: &Lab, device: &Device) {
-    let name: PolicyName = "everything".parse().unwrap();
     let document = r#"{"Version":"2012-10-17","Statement":[
         {"Effect":"Allow","Action":"iot:*","Resource":"*"}]}"#;
-    let id = device.certificate.id().clone();
-    let ca = lab.ca.certificate.id().clone();
-    let now = SystemClock.now();
-    let mut registry = lab.running.registry().lock().unwrap();
-    registry
-        .register_pending(&device.certificate, &ca, now)
-        .unwrap();
-    registry.create_policy(&name, document, now).unwrap();
-    let arn = registry.place().arn("cert", &id);
-    registry.attach_policy(&name, &arn).unwrap();
-    registry
-        .update_certificate(&id, CertificateStatus::Active, now)
-        .unwrap();
+    lab.allow(device, "everything", document);
 }
 
 #[test]

@@ -16,13 +16,14 @@ use crate::sandbox::server::RunningInfo;
 const PORTS: Ports = Ports {
     control: 0,
     mqtt: 0,
+    https: 0,
 };
 
 /// Run a command beside a sandbox of its own
 ///
 /// Starts a sandbox, sets what AWS SDKs, the AWS CLI and nameplate need to find it
 /// (AWS_ENDPOINT_URL_IOT, credentials, Region, NAMEPLATE_ENDPOINT, NAMEPLATE_MQTT_HOST,
-/// NAMEPLATE_MQTT_PORT, NAMEPLATE_SERVER_CA), runs the command, stops the sandbox, and ends with the
+/// NAMEPLATE_MQTT_PORT, NAMEPLATE_HTTPS_PORT, NAMEPLATE_SERVER_CA), runs the command, stops the sandbox, and ends with the
 /// command's exit code. Outside a project the state is temporary.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
@@ -115,6 +116,9 @@ fn environment(info: &RunningInfo) -> Vec<(&'static str, OsString)> {
         ("NAMEPLATE_MQTT_HOST", host.into()),
         ("NAMEPLATE_MQTT_PORT", port.to_string().into()),
     ];
+    if let Some(port) = info.https_port {
+        all.push(("NAMEPLATE_HTTPS_PORT", port.to_string().into()));
+    }
     if let Some(ca) = &info.ca_file {
         all.push(("NAMEPLATE_SERVER_CA", ca.into()));
     }

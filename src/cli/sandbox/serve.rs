@@ -11,13 +11,15 @@ use crate::explain::{Failure, Kind};
 const PORTS: Ports = Ports {
     control: 9080,
     mqtt: 8883,
+    https: 8443,
 };
 
 /// Serve a stand-in for AWS IoT Core until it is interrupted
 ///
 /// Prints where it listens once it does. The other commands find it by its state folder; programs
 /// of your own reach it with AWS_ENDPOINT_URL_IOT and any AWS credentials. The control plane
-/// listens on 127.0.0.1:9080 and the MQTT endpoint on 127.0.0.1:8883 unless told otherwise.
+/// listens on 127.0.0.1:9080, the MQTT endpoint on 127.0.0.1:8883, and HTTPS publishes are taken on
+/// 127.0.0.1:8443, unless told otherwise.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]

@@ -27,6 +27,13 @@ pub(super) struct StartArgs {
     /// Where the MQTT endpoint listens; port 0 takes any free one
     #[arg(long, value_name = "ADDR:PORT")]
     mqtt: Option<SocketAddr>,
+    /// Where HTTPS publishes are taken, and MQTT from clients that ask for it by ALPN, as on AWS IoT's
+    /// ports 443 and 8443 [default: port 8443; any free one where --mqtt is given]
+    #[arg(long, value_name = "ADDR:PORT")]
+    https: Option<SocketAddr>,
+    /// How long a persistent session outlives its connection at most (`1h`, up to `7d`)
+    #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = session_expiry)]
+    session_expiry: u32,
     /// The MQTT endpoint's name: what clients must send as TLS server name
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     endpoint: String,
@@ -70,6 +77,7 @@ pub(super) struct StartArgs {
 pub(super) struct Ports {
     pub(super) control: u16,
     pub(super) mqtt: u16,
+    pub(super) https: u16,
 }
 
 /// A sandbox that this command has started.
@@ -96,11 +104,19 @@ impl StartArgs {
         let (state, temporary) = self.state(settings, temporary)?;
         let place = settings.sandbox_place()?;
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let address = self.mqtt.unwrap_or(local(ports.mqtt));
+        // Beside a port of the user's choice, AWS IoT's own number would be a surprise.
+        let beside = match self.mqtt {
+            Some(mqtt) => SocketAddr::new(mqtt.ip(), 0),
+            None => local(ports.https),
+        };
         let mqtt = MqttConfig {
+            https: Some(self.https.unwrap_or(beside)),
+            session_expiry: self.session_expiry,
             name: self.endpoint.clone(),
             legacy_sni: self.legacy_sni,
             allow_expired: self.allow_expired,
-            ..MqttConfig::new(self.mqtt.unwrap_or(local(ports.mqtt)))
+            ..MqttConfig::new(address)
         };
         let mut config = wire::config(StatePlace::Durable(state.clone()), place, at.transpose()?);
         config.control = self.control.unwrap_or(local(ports.control));
@@ -109,8 +125,9 @@ impl StartArgs {
         config.quotas = self.quotas.is_some();
         config.buckets = self.s3.clone().unwrap_or_default();
         config.hooks = Hooks::new(self.hook.iter().cloned());
-        let open = [config.control, mqtt.address];
+        let open = [Some(config.control), Some(mqtt.address), mqtt.https];
         open.iter()
+            .flatten()
             .filter(|address| !address.ip().is_loopback())
             .for_each(warn_open);
         config.mqtt = Some(mqtt);
@@ -214,6 +231,9 @@ pub(super) fn write_places(f: &mut fmt::Formatter<'_>, info: &RunningInfo) -> fm
     writeln!(f, "  control plane  {}", info.control_url)?;
     if let (Some(host), Some(port)) = (&info.mqtt_host, info.mqtt_port) {
         writeln!(f, "  MQTT           {host}:{port}")?;
+        if let Some(https) = info.https_port {
+            writeln!(f, "  HTTPS, ALPN    {host}:{https}")?;
+        }
     }
     if let Some(ca) = &info.ca_file {
         writeln!(f, "  server CA      {}", ca.display())?;
@@ -231,6 +251,17 @@ fn hook(text: &str) -> Result<(String, HookTarget), String> {
             "`{text}` is not FUNCTION=TARGET, such as check-serial=./check-serial"
         )),
     }
+}
+
+/// The longest that AWS IoT grants, in seconds: 7 days.
+const MAX_SESSION_EXPIRY: i64 = 604_800;
+
+/// `1h`, in seconds.
+fn session_expiry(text: &str) -> Result<u32, String> {
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    let seconds = Some(span.as_seconds()).filter(|n| (1..=MAX_SESSION_EXPIRY).contains(n));
+    let seconds = seconds.and_then(|seconds| u32::try_from(seconds).ok());
+    seconds.ok_or_else(|| format!("`{text}` is not between 1s and 7d"))
 }
 
 /// `1s`, `2m`, or in milliseconds, `500ms`.
