@@ -1135,3 +1135,26 @@ fn an_operator_ends_a_connection() {
     lab.step(|turn| found = turn.delete_connection("a", false, true));
     assert!(!found);
 }
+
+#[test]
+fn ten_thousand_subscriptions_of_others_change_nothing() {
+    let mut lab = Lab::new();
+    for n in 0..200 {
+        let (link, _) = lab.connect(v5(&format!("client-{n}")));
+        for part in 0..7 {
+            let filters = (0..8).map(|m| filter(&format!("crowd/{n}/{part}/{m}/#"), 1));
+            lab.subscribe(link, filters.take(50 - part * 8).collect());
+        }
+    }
+    let subscriptions = lab.hub.sessions.values();
+    let count: usize = subscriptions.map(|one| one.subscriptions.len()).sum();
+    assert_eq!(count, 10_000);
+    let ears = lab.ears(v3("ears"), "own/+");
+    let said = lab.publish(ears, message("own/t", 1));
+    assert_eq!(said, ["201: PUBLISH own/t qos 1 id 1", "201: PUBACK 7 00"]);
+    let said = lab.publish(ears, message("crowd/7/3/1/x", 1));
+    assert_eq!(
+        said,
+        ["8: PUBLISH crowd/7/3/1/x qos 1 id 1", "201: PUBACK 7 00"]
+    );
+}
