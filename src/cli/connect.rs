@@ -5,6 +5,7 @@ use std::fmt;
 use super::identity::{EndpointArgs, IdentityArgs, duration, positive};
 use super::report::{Report, note};
 use super::settings::Settings;
+use super::wire;
 use super::wire_device::Machine;
 use crate::explain::{Failure, Kind};
 use crate::flows::connect::{Connect, Connected, Fault, Progress, Request};
@@ -66,7 +67,9 @@ impl Args {
             entropy: &machine.entropy,
             dial: &machine.dial,
         };
-        Ok(connect.run_reporting(&request, &mut |progress| note(line(progress)))?)
+        let mut witness = wire::witness(settings, &request.endpoint);
+        let mut tell = |progress: &Progress<'_>| note(line(progress));
+        Ok(connect.run_witnessed(&request, &mut tell, &mut witness)?)
     }
 }
 

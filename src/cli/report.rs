@@ -207,6 +207,29 @@ impl Output {
         }
     }
 
+    /// Prints text of a report that goes on; `false` when its reader is gone.
+    #[cfg_attr(
+        not(feature = "sandbox"),
+        allow(dead_code, reason = "only the sandbox's logs go on")
+    )]
+    pub(super) fn goes_on<T: Report>(self, value: &T) -> bool {
+        let text = match self.format {
+            Format::Json | Format::Ndjson => {
+                let lines = value.lines().unwrap_or_default();
+                let lines: Vec<String> =
+                    lines.iter().filter_map(|one| enveloped(one).ok()).collect();
+                lines.join("\n")
+            }
+            _ => value.to_string(),
+        };
+        if text.is_empty() {
+            return true;
+        }
+        let mut out = anstream::stdout().lock();
+        let printed = writeln!(out, "{}", text.trim_end_matches('\n'));
+        printed.and_then(|()| out.flush()).is_ok()
+    }
+
     /// Prints a failure on stderr and returns its exit code.
     pub(super) fn fail(self, failure: &Failure) -> ExitCode {
         let code = failure.kind.exit_code();

@@ -247,8 +247,12 @@ impl Settings {
         })
     }
 
-    /// The sandbox's durable state; `None` outside a project.
+    /// The sandbox's durable state: `NAMEPLATE_SANDBOX_STATE`, or the project's; `None` outside one.
     pub(super) fn sandbox_state(&self) -> Option<PathBuf> {
+        let set = env::var_os("NAMEPLATE_SANDBOX_STATE").filter(|value| !value.is_empty());
+        if let Some(state) = set {
+            return Some(state.into());
+        }
         let relative = self
             .file
             .sandbox

@@ -25,6 +25,8 @@ mod swap;
 #[cfg(feature = "operator")]
 mod tidy;
 mod time_source;
+/// What the server's side knows.
+pub mod witness;
 
 pub use browse::Browse;
 pub use clock::Clock;

@@ -7,9 +7,12 @@ use std::time::Duration;
 
 use super::Shared;
 use super::exchange::Exchange;
+use super::faults::FaultName;
 use super::logs::{Logs, Record};
 use super::mqtt::access::{Authority, Rights};
 use super::mqtt::hub::World;
+use super::propagation::{Known, Propagation};
+use super::provisioning;
 use super::registry::{CertificateMode, CertificateStatus, Registry};
 use super::service::{self, Service};
 use super::tls::Endpoint;
@@ -19,8 +22,9 @@ use crate::core::jitp::{
     self, CaView, LeafView, Presented, Provision, Registration, Verdict, View,
 };
 use crate::core::policy::{Document, NamedPolicy};
-use crate::core::template::{TemplateKind, jitp_parameters};
 
+/// How often changes are looked for while they take time to be known.
+const WATCH: Duration = Duration::from_millis(50);
 /// How many parsed policy documents are kept.
 const DOCUMENTS: usize = 1024;
 
@@ -43,6 +47,7 @@ pub(super) struct Broker {
     documents: Mutex<HashMap<Arc<str>, Arc<Document>>>,
     pub(super) services: Vec<Arc<dyn Service>>,
     provisioning: Mutex<HashSet<CertificateId>>,
+    late: Mutex<Propagation>,
 }
 
 impl Broker {
@@ -61,6 +66,7 @@ impl Broker {
             exchange,
             documents: Mutex::default(),
             provisioning: Mutex::default(),
+            late: Mutex::default(),
         }
     }
 
@@ -77,8 +83,12 @@ impl Broker {
 
     fn view(&self, leaf: &Certificate) -> View {
         let sni_only = |mode: CertificateMode| mode == CertificateMode::SniOnly;
+        let late = self.known_late(leaf.id());
         let registry = self.registry();
-        let entry = registry.certificate(leaf.id());
+        let mut entry = registry.certificate(leaf.id());
+        if let (Some(entry), Some(late)) = (&mut entry, late) {
+            entry.status = late.status;
+        }
         let cas = match &entry {
             // The CA only matters to a certificate that is not settled yet.
             Some(entry) if entry.status != CertificateStatus::PendingActivation => Vec::new(),
@@ -152,10 +162,8 @@ impl Broker {
             let now = self.shared.clock.now();
             let registered = self.registry().register_pending(leaf, &provision.ca, now);
             if let Err(error) = registered {
-                return about(
-                    leaf,
-                    Record::failure("ProvisionDevice", CLIENT_ERROR, error.to_string()),
-                );
+                let record = Record::failure("ProvisionDevice", CLIENT_ERROR, error.to_string());
+                return about(leaf, record.why(provisioning::unregistered(leaf)));
             }
         }
         self.announce(leaf, provision);
@@ -200,7 +208,8 @@ impl Broker {
         }
         let broker = Arc::clone(self);
         tokio::spawn(async move {
-            tokio::time::sleep(broker.rules.jitp_delay).await;
+            let late = broker.shared.faults.span(FaultName::TemplateDelay);
+            tokio::time::sleep(broker.rules.jitp_delay + late).await;
             let record = tokio::task::block_in_place(|| broker.run_template(&leaf, &ca));
             broker.logs.write(record);
             lock(&broker.provisioning).remove(leaf.id());
@@ -208,51 +217,68 @@ impl Broker {
     }
 
     fn run_template(&self, leaf: &Certificate, ca: &CertificateId) -> Record {
-        let found = self.registry().jitp_template(ca);
-        let Some((name, template)) = found else {
-            let details = format!(
-                "the template that the CA {ca} names is missing, disabled or cannot be read"
-            );
-            return about(
-                leaf,
-                Record::failure("ProvisionDevice", CLIENT_ERROR, details),
-            );
-        };
-        let run = || -> Result<String, String> {
-            let values = jitp_parameters(&leaf.subject, leaf.id());
-            let plan = template
-                .render(TemplateKind::Jitp, &values)
-                .map_err(|error| error.to_string())?;
-            let now = self.shared.clock.now();
-            let done = self.registry().run_plan(leaf.id(), &plan, now);
-            let done = done.map_err(|error| error.to_string())?;
-            let thing = match (&done.thing, done.thing_created) {
-                (Some(thing), true) => format!("thing `{thing}` created"),
-                (Some(thing), false) => format!("thing `{thing}` was there"),
-                (None, _) => "no thing".to_owned(),
-            };
-            let status = done.status.map_or("none", CertificateStatus::as_str);
-            Ok(format!("{thing}; certificate {status}"))
-        };
-        let mut record = match run() {
-            Ok(details) => Record {
+        let mut record = match provisioning::run(&self.shared, leaf, ca) {
+            Ok((template, details)) => Record {
                 details: Some(details),
+                provisioning_template_name: Some(template),
                 ..Record::success("ProvisionDevice")
             },
-            Err(details) => Record::failure("ProvisionDevice", CLIENT_ERROR, details),
+            Err(failed) => failed.record(leaf),
         };
-        record.provisioning_template_name = Some(name.to_string());
-        about(leaf, record)
+        record.device_certificate_id = Some(leaf.id().to_string());
+        record
+    }
+
+    /// The registry's generation that connections know of.
+    fn settled(&self) -> u64 {
+        let current = self.registry().generation();
+        let delay = self.shared.faults.span(FaultName::PropagationDelay);
+        if delay.is_zero() {
+            return current;
+        }
+        lock(&self.late).settled(current, self.shared.clock.monotonic(), delay)
+    }
+
+    /// What connections know of a certificate while changes take time to reach them; `None` when
+    /// they take none, or there is no such certificate.
+    fn known_late(&self, id: &CertificateId) -> Option<Known> {
+        if !self.shared.faults.has(FaultName::PropagationDelay) {
+            return None;
+        }
+        self.settled();
+        let known = lock(&self.late).known(id);
+        known.or_else(|| {
+            let status = self.registry().certificate(id)?.status;
+            let (authority, generation) = self.authority_of(id);
+            let known = Known { authority, status };
+            lock(&self.late).learn(id, known.clone(), generation);
+            Some(known)
+        })
+    }
+
+    /// Sees changes of the registry when they happen, while they take time to be known.
+    pub(super) async fn watch_changes(&self) {
+        loop {
+            tokio::time::sleep(WATCH).await;
+            if self.shared.faults.has(FaultName::PropagationDelay) {
+                self.settled();
+            } else {
+                lock(&self.late).forget();
+            }
+        }
     }
 }
 
 impl Rights for Broker {
     fn generation(&self) -> u64 {
-        self.registry().generation()
+        self.settled()
     }
 
     fn authority(&self, id: &CertificateId) -> (Authority, u64) {
-        self.authority_of(id)
+        match self.known_late(id) {
+            Some(known) => (known.authority, self.settled()),
+            None => self.authority_of(id),
+        }
     }
 }
 

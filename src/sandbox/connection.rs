@@ -16,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::broker::Broker;
 use super::exchange::{Inlet, Out};
+use super::handshake::{self, Failed};
 use super::http;
 use super::logs::{Record, Stage, Why, of_refusal};
 use super::mqtt::access::Peer;
@@ -66,15 +67,11 @@ pub(super) async fn serve(
 ) {
     let Ok(address) = tcp.peer_addr() else { return };
     let _ = tcp.set_nodelay(true);
-    let refuse = |details: String| {
-        let record = Record::failure("Connect", "TLS_FAILURE", details);
-        broker.logs.write(record.of(address, None, None));
-    };
     let (door, config) = entrance;
     let arrival = match timeout(CONNECT_TIMEOUT, arrive(&broker, config, tcp)).await {
         Ok(Ok(arrival)) => arrival,
-        Ok(Err(details)) => return refuse(details),
-        Err(_) => return refuse("the TLS handshake took too long".to_owned()),
+        Ok(Err(failed)) => return refuse(&broker, address, failed),
+        Err(_) => return refuse(&broker, address, too_slow()),
     };
     let protocol = arrival.stream.get_ref().1.alpn_protocol();
     let https = door == Door::Https && protocol != Some(tls::MQTT);
@@ -83,6 +80,10 @@ pub(super) async fn serve(
         others: &arrival.others,
         server_name: arrival.server_name,
     };
+    if is_throttled(&broker) {
+        let record = throttled(&arrival.leaf);
+        return turn_away(&broker, arrival, (address, https), record).await;
+    }
     match broker.verdict(presented) {
         Verdict::Admit => admit(broker, arrival, (address, https), stop).await,
         Verdict::Provision(provision) => {
@@ -100,6 +101,34 @@ pub(super) async fn serve(
             turn_away(&broker, arrival, (address, https), record).await;
         }
     }
+}
+
+/// Writes why a handshake failed.
+fn refuse(broker: &Broker, address: SocketAddr, failed: Failed) {
+    let Failed { denial, principal } = failed;
+    let record = Record::failure("Connect", "TLS_FAILURE", denial.details).why(denial.why);
+    broker
+        .logs
+        .write(record.of(address, principal.as_deref(), None));
+}
+
+fn too_slow() -> Failed {
+    let details = "the TLS handshake took too long".to_owned();
+    let remedy = "let the client finish its handshake in 10 seconds";
+    handshake::failed(Stage::Tls, "tls.timeout", details, remedy)
+}
+
+fn is_throttled(broker: &Broker) -> bool {
+    let now = broker.shared.clock.monotonic();
+    broker.shared.faults.throttles_connect(now)
+}
+
+fn throttled(leaf: &Certificate) -> Record {
+    let remedy = "wait longer between tries, with jitter; or end the fault: `nameplate sandbox \
+                  fault clear connect-throttle`";
+    let why = Why::new(Stage::Connect, "fault.connect-throttle", remedy).of(leaf);
+    let details = "more clients connect in this second than the fault `connect-throttle` allows";
+    Record::failure("Connect", "THROTTLED", details).why(why)
 }
 
 async fn admit(
@@ -128,32 +157,38 @@ async fn arrive(
     broker: &Broker,
     config: Arc<rustls::ServerConfig>,
     tcp: TcpStream,
-) -> Result<Arrival, String> {
+) -> Result<Arrival, Failed> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp);
     let start = start
         .await
-        .map_err(|error| format!("no TLS handshake: {error}"))?;
+        .map_err(|error| handshake::explain(&error, None))?;
     let named = start.client_hello().server_name().map(str::to_owned);
     let right = broker.endpoint.accepts(named.as_deref());
-    let stream = start.into_stream(config).await;
+    let (stream, shown) = handshake::watch(start.into_stream(config)).await;
     let stream = match (stream, right) {
         (Ok(stream), true) => stream,
-        (Err(error), true) => return Err(format!("the TLS handshake failed: {error}")),
+        (Err(error), true) => return Err(handshake::explain(&error, shown.as_ref())),
         (_, false) => {
-            let sent = named.map_or("none".to_owned(), |name| format!("`{name}`"));
             let wanted = &broker.endpoint.name;
-            return Err(format!(
-                "the client sent the TLS server name {sent}; this endpoint is `{wanted}`"
-            ));
+            return Err(handshake::wrong_name(named.as_deref(), wanted));
         }
     };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let parse = |der: &rustls_pki_types::CertificateDer<'_>| {
-        Certificate::from_der(der).map_err(|error| error.to_string())
+        Certificate::from_der(der).map_err(|error| {
+            let remedy = "look at it with `nameplate cert inspect`, and issue it anew";
+            handshake::failed(
+                Stage::Certificate,
+                "tls.certificate",
+                error.to_string(),
+                remedy,
+            )
+        })
     };
+    let none = std::io::Error::other(rustls::Error::NoCertificatesPresented);
     let (leaf, others) = chain
         .split_first()
-        .ok_or("the client sent no certificate")?;
+        .ok_or_else(|| handshake::explain(&none, None))?;
     Ok(Arrival {
         leaf: parse(leaf)?,
         others: others.iter().filter_map(|der| parse(der).ok()).collect(),

@@ -12,7 +12,7 @@ use super::broker::{Broker, Rules};
 use super::connection::Door;
 use super::exchange::Exchange;
 use super::tls::{Endpoint, ServerCa, TlsError, https_config, server_config};
-use super::{Shared, connection};
+use super::{Shared, connection, unstable};
 
 /// How long a persistent session outlives its connection, in seconds: one hour (service quota
 /// "Persistent session expiry period").
@@ -75,6 +75,7 @@ impl Entrance {
             legacy_sni: mqtt.legacy_sni,
             clock: Arc::clone(&shared.clock),
             entropy: shared.logs.entropy(),
+            faults: Arc::clone(&shared.faults),
         });
         let config = server_config(ca, Arc::clone(&endpoint))?;
         let broker = Arc::new(Broker::new(shared.clone(), endpoint, rules, exchange));
@@ -104,6 +105,7 @@ impl Entrance {
         tasks.spawn(async move {
             tokio::select! {
                 () = broker.keep_time() => {}
+                () = broker.watch_changes() => {}
                 () = connection::stopped(&mut stop) => {}
             }
         });
@@ -129,9 +131,15 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let broker = Arc::clone(&broker);
-        let entrance = entrance.clone();
-        connections.spawn(connection::serve(broker, entrance, tcp, stopping.clone()));
+        let (broker, stopping) = (Arc::clone(&broker), stopping.clone());
+        let (door, config) = &entrance;
+        let entrance = (*door, unstable::fragmented(config, &broker.shared.faults));
+        connections.spawn(async move {
+            let shared = broker.shared.clone();
+            let stop = stopping.clone();
+            let serve = |tcp| Box::pin(connection::serve(broker, entrance, tcp, stop));
+            unstable::meet((&shared.faults, &shared.logs), tcp, stopping, serve).await;
+        });
     }
     while connections.join_next().await.is_some() {}
 }

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::admin::TOKEN;
 use super::logs::{LogFile, OLD_LOGS, Record};
 use crate::core::ids::{AccountId, Region};
 use crate::core::time::UtcTime;
@@ -21,6 +22,10 @@ pub const SERVER_CA_KEY: &str = "server-ca.key.pem";
 const LOCK: &str = "lock";
 const RUNNING: &str = "running.json";
 
+/// How often the lock is tried while nobody says to have it.
+const LOOKS: u32 = 50;
+/// How long one who looks may take, several times over.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
 /// How much of the end of `logs.ndjson` is read to show what happened last: 256 KiB.
 const TAIL_BYTES: u64 = 256 * 1024;
 
@@ -40,6 +45,12 @@ pub struct RunningInfo {
     pub https_port: Option<u16>,
     /// The certificate that the MQTT endpoint is verified with, PEM.
     pub ca_file: Option<PathBuf>,
+    /// The URL of its own interface, on loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub admin_url: Option<String>,
+    /// The page's URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ui_url: Option<String>,
     /// The account it plays.
     pub account: AccountId,
     /// The Region it plays.
@@ -52,7 +63,7 @@ pub struct RunningInfo {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Folder {
@@ -69,8 +80,8 @@ impl Folder {
             .map_err(failed)?;
         let path = fs::canonicalize(path).map_err(failed)?;
         let lock = open_lock(&path).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+        match patiently(&lock, &path) {
+            Ok(()) => Ok(Self { path, lock }),
             Err(TryLockError::WouldBlock) => Err(FolderError::Running {
                 pid: read_running(&path).map(|info| info.pid),
                 path,
@@ -141,6 +152,7 @@ impl Folder {
     /// Takes back what [`Folder::announce`] said.
     pub fn withdraw(&self) {
         let _ = fs::remove_file(self.file(RUNNING));
+        let _ = fs::remove_file(self.file(TOKEN));
     }
 
     /// Removes everything a sandbox writes, and the folder if nothing else is in it.
@@ -149,7 +161,16 @@ impl Folder {
     /// `sandbox.state`.
     pub fn erase(self) -> Result<Vec<PathBuf>, FolderError> {
         let sqlite = ["", "-wal", "-shm", "-journal"].map(|suffix| format!("{STATE}{suffix}"));
-        let others = [LOGS, OLD_LOGS, SERVER_CA, SERVER_CA_KEY, RUNNING, LOCK].map(str::to_owned);
+        let others = [
+            LOGS,
+            OLD_LOGS,
+            TOKEN,
+            SERVER_CA,
+            SERVER_CA_KEY,
+            RUNNING,
+            LOCK,
+        ]
+        .map(str::to_owned);
         let mut removed = Vec::new();
         for name in sqlite.into_iter().chain(others) {
             let path = self.file(&name);
@@ -165,18 +186,24 @@ impl Folder {
 }
 
 impl Drop for Folder {
+    /// Gives the lock back by name: a child process that is just being started holds the same open
+    /// file for a moment, and closing ours alone would leave the folder locked by it.
     fn drop(&mut self) {
         self.withdraw();
+        let _ = self.lock.unlock();
     }
 }
 
 /// The sandbox that runs over this folder now; `None` when there is none.
 pub fn find_running(path: &Path) -> Option<RunningInfo> {
+    // Without its word nothing runs, and the lock need not be touched.
+    let running = read_running(path)?;
     let lock = OpenOptions::new().read(true).open(path.join(LOCK)).ok()?;
-    match lock.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => read_running(path),
-        _ => None,
+    if let Err(TryLockError::WouldBlock) = lock.try_lock_shared() {
+        return Some(running);
     }
+    let _ = lock.unlock();
+    None
 }
 
 /// The last records of a folder that say `Failure`, oldest first, at most `most`.
@@ -198,6 +225,20 @@ fn tail(path: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Takes the lock. Whoever only looks whether a sandbox runs holds it for a moment, and says
+/// nothing of itself: that is waited out.
+fn patiently(lock: &File, folder: &Path) -> Result<(), TryLockError> {
+    for _ in 0..LOOKS {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if read_running(folder).is_none() => {
+                std::thread::sleep(LOOK);
+            }
+            other => return other,
+        }
+    }
+    lock.try_lock()
 }
 
 fn open_lock(folder: &Path) -> io::Result<File> {
@@ -289,6 +330,8 @@ mod tests {
             mqtt_port: None,
             https_port: None,
             ca_file: None,
+            admin_url: None,
+            ui_url: None,
             account: "123456789012".parse().unwrap(),
             region: "eu-west-1".parse().unwrap(),
             started: UtcTime::from_unix(0),
@@ -302,6 +345,30 @@ mod tests {
         assert!(find_running(&path).is_none());
         Folder::take(&path).unwrap().erase().unwrap();
         assert!(!path.exists());
+    }
+
+    /// A child that is being started inherits the open lock file until its program begins.
+    #[test]
+    fn a_folder_given_back_is_free_though_a_child_still_holds_its_file() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::take(place.path()).unwrap();
+        let held_by_child = folder.lock.try_clone().unwrap();
+        drop(folder);
+        drop(Folder::take(place.path()).unwrap());
+        drop(held_by_child);
+    }
+
+    #[test]
+    fn who_only_looks_is_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        drop(Folder::take(place.path()).unwrap());
+        let looker = open_lock(place.path()).unwrap();
+        looker.try_lock_shared().unwrap();
+        let path = place.path().to_owned();
+        let taker = std::thread::spawn(move || Folder::take(&path).map(drop));
+        std::thread::sleep(LOOK * 3);
+        looker.unlock().unwrap();
+        taker.join().unwrap().unwrap();
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod file;
 mod live;
 mod metrics;
+mod reader;
 mod why;
 
 use std::collections::VecDeque;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use file::{LogFile, OLD_LOGS};
 pub use live::LiveConnection;
 pub use metrics::Metric;
+pub use reader::LogReader;
 pub(super) use why::{Denial, Holder, denied, of_refusal};
 pub use why::{Stage, Why};
 

@@ -4,24 +4,34 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::ports::{Clock, Entropy};
 
+/// Its own interface and page.
+pub mod admin;
 /// Who calls the control plane.
 pub mod auth;
 mod broker;
 /// Thing registration tasks.
 pub mod bulk;
+/// Its clock.
+pub mod clock;
 mod connection;
 /// Where devices come in.
 pub mod entrance;
 mod exchange;
+mod failure;
+/// Faults made on purpose.
+pub mod faults;
 /// Fleet provisioning over MQTT.
 pub mod fleet;
 /// The state folder, and how a running sandbox is found.
 pub mod folder;
+mod handshake;
 mod http;
 mod keypair;
 /// What happened, shaped as in CloudWatch Logs.
 pub mod logs;
 mod mqtt;
+mod propagation;
+mod provisioning;
 /// Calls per second.
 pub mod quota;
 /// Certificates, things, policies and templates of one account and Region.
@@ -31,10 +41,13 @@ pub mod rest;
 /// Starts and stops a sandbox.
 pub mod server;
 mod service;
+/// Its whole state as one file.
+pub mod snapshot;
 /// Where the registry keeps its entities.
 pub mod store;
 /// The MQTT endpoint's TLS.
 pub mod tls;
+mod unstable;
 /// Several accounts and Regions.
 pub mod worlds;
 
@@ -49,6 +62,8 @@ pub struct Shared {
     pub endpoint: Arc<str>,
     /// What happened.
     pub logs: logs::Logs,
+    /// What is to go wrong.
+    pub faults: Arc<faults::Faults>,
     /// Where pre-provisioning hooks run.
     pub hooks: Arc<fleet::Hooks>,
     /// Where the inputs of registration tasks are.
@@ -78,6 +93,7 @@ impl Shared {
             clock,
             hooks: Arc::default(),
             buckets: Arc::default(),
+            faults: Arc::default(),
             broker: Arc::default(),
         }
     }

@@ -1,36 +1,40 @@
 //! Starts and stops a sandbox: its registry, control plane and MQTT endpoint on a runtime of their
 //! own, so that synchronous code can run one.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use axum::middleware;
 use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::admin::{AdminParts, Controls};
 use super::auth::Keyring;
 use super::broker::Rules;
 use super::bulk::Buckets;
+use super::clock::SandboxClock;
 use super::entrance::Entrance;
 use super::exchange::{Exchange, millis};
+use super::faults::Faults;
 use super::fleet::Hooks;
 use super::folder::{Folder, FolderError, SERVER_CA, STATE};
 use super::logs::{Logs, Record};
 use super::quota::Quotas;
-use super::registry::{Registry, RegistryError};
-use super::store::{Store, StoreError};
-use super::tls::{ServerCa, TlsError};
+use super::registry::Registry;
+use super::store::Store;
+use super::tls::ServerCa;
 use super::worlds::Worlds;
 use super::{Shared, connection, rest};
 use crate::core::ids::Place;
-use crate::explain::{Explain, Kind};
 use crate::ports::{Clock, Entropy};
 
 pub use super::entrance::{MqttConfig, SESSION_EXPIRY};
+pub use super::failure::ServerError;
 pub use super::folder::{RunningInfo, find_running};
 
 /// How long a stop waits for answers that are under way.
@@ -70,6 +74,8 @@ pub struct ServerConfig {
     pub keyring: Keyring,
     /// Whether AWS's quotas are enforced.
     pub quotas: bool,
+    /// Faults, clock and page.
+    pub controls: Controls,
     /// The machine's own time, by which clients sign.
     pub machine: Arc<dyn Clock + Send + Sync>,
 }
@@ -95,6 +101,7 @@ impl ServerConfig {
             buckets: Buckets::None,
             keyring: Keyring::default(),
             quotas: false,
+            controls: Controls::default(),
         }
     }
 }
@@ -124,6 +131,7 @@ struct Parts {
     front: Arc<rest::Front>,
     logs: Logs,
     control: TcpListener,
+    admin: AdminParts,
     mqtt: Option<Entrance>,
 }
 
@@ -133,7 +141,12 @@ impl Server {
     /// # Errors
     /// `sandbox.*`: the folder is in use or cannot be used, its state is another place's, a port is
     /// taken.
-    pub fn start(config: ServerConfig) -> Result<Running, ServerError> {
+    pub fn start(mut config: ServerConfig) -> Result<Running, ServerError> {
+        let clock = Arc::new(SandboxClock::new(Arc::clone(&config.clock)));
+        for change in &config.controls.clock {
+            clock.change(*change);
+        }
+        config.clock = Arc::<SandboxClock>::clone(&clock);
         let folder = match &config.state {
             StatePlace::Durable(path) => Some(Folder::take(path)?),
             StatePlace::Memory => None,
@@ -156,7 +169,9 @@ impl Server {
             (Some(_), Some(folder)) => Store::durable(&folder.file(STATE))?,
             _ => Store::memory(),
         };
-        let parts = Parts::new(&config, registry, logs, ca.map(|ca| (ca, kept)))?;
+        let entrance = ca.map(|ca| (ca, kept));
+        let desk = (clock, folder.as_ref());
+        let parts = Parts::new(&config, (registry, logs), entrance, desk)?;
         Running::new(&config, parts, ca_pem, folder)
     }
 }
@@ -167,7 +182,7 @@ fn open_logs(config: &ServerConfig, folder: Option<&Folder>) -> Result<Logs, Fol
     Ok(Logs::new(config.place.clone(), clock, entropy, file))
 }
 
-fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, ServerError> {
+pub(super) fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListener, ServerError> {
     let bound = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
@@ -200,9 +215,9 @@ fn front(config: &ServerConfig, home: Shared) -> rest::Front {
 impl Parts {
     fn new(
         config: &ServerConfig,
-        registry: Registry,
-        logs: Logs,
+        (registry, logs): (Registry, Logs),
         mqtt: Option<(ServerCa, Store)>,
+        (clock, folder): (Arc<SandboxClock>, Option<&Folder>),
     ) -> Result<Self, ServerError> {
         let name = config.mqtt.as_ref().map_or("localhost", |mqtt| &mqtt.name);
         let shared = Shared {
@@ -210,6 +225,7 @@ impl Parts {
             clock: Arc::clone(&config.clock),
             endpoint: name.into(),
             logs: logs.clone(),
+            faults: Arc::new(Faults::new(&config.controls.faults)),
             hooks: Arc::new(config.hooks.clone()),
             buckets: Arc::new(config.buckets.clone()),
             broker: Arc::new(OnceLock::new()),
@@ -234,7 +250,10 @@ impl Parts {
             }
             _ => None,
         };
+        let faults = Arc::clone(&shared.faults);
+        let desk = (&shared, clock, faults);
         Ok(Self {
+            admin: AdminParts::new(config.controls.ui, desk, &*config.entropy, folder)?,
             front: Arc::new(front(config, shared.clone())),
             shared,
             logs,
@@ -250,10 +269,14 @@ impl Parts {
             None => None,
         };
         let mut stopping = stop.clone();
-        let rest =
-            axum::serve(control, rest::router(self.front)).with_graceful_shutdown(async move {
-                connection::stopped(&mut stopping).await;
-            });
+        let desk = self.admin.desk.clone();
+        self.admin.serve(&stop)?;
+        let watched = middleware::from_fn_with_state(desk, super::admin::watch);
+        let router = rest::router(self.front).layer(watched);
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
+        let rest = axum::serve(control, router).with_graceful_shutdown(async move {
+            connection::stopped(&mut stopping).await;
+        });
         let mut stopping = stop.clone();
         let patience = async move {
             connection::stopped(&mut stopping).await;
@@ -271,6 +294,32 @@ impl Parts {
     }
 }
 
+/// What others are told of it.
+fn info(
+    config: &ServerConfig,
+    parts: &Parts,
+    (control, mqtt_addr, https_addr): (SocketAddr, Option<SocketAddr>, Option<SocketAddr>),
+    folder: Option<&Folder>,
+) -> RunningInfo {
+    let (admin_url, ui_url) = parts.admin.urls();
+    RunningInfo {
+        admin_url,
+        ui_url,
+        pid: std::process::id(),
+        control_url: format!("http://{control}"),
+        mqtt_host: config.mqtt.as_ref().map(|mqtt| mqtt.name.clone()),
+        mqtt_port: mqtt_addr.map(|address| address.port()),
+        https_port: https_addr.map(|address| address.port()),
+        ca_file: match (folder, &config.mqtt) {
+            (Some(folder), Some(_)) => Some(folder.file(SERVER_CA)),
+            _ => None,
+        },
+        account: config.place.account.clone(),
+        region: config.place.region.clone(),
+        started: config.clock.now(),
+    }
+}
+
 impl Running {
     fn new(
         config: &ServerConfig,
@@ -282,20 +331,8 @@ impl Running {
         let mqtt_addr = local(parts.mqtt.as_ref().map(|mqtt| &mqtt.listener))?;
         let https = parts.mqtt.as_ref().and_then(|mqtt| mqtt.https.as_ref());
         let https_addr = local(https)?;
-        let info = RunningInfo {
-            pid: std::process::id(),
-            control_url: format!("http://{control}"),
-            mqtt_host: config.mqtt.as_ref().map(|mqtt| mqtt.name.clone()),
-            mqtt_port: mqtt_addr.map(|address| address.port()),
-            https_port: https_addr.map(|address| address.port()),
-            ca_file: match (&folder, &config.mqtt) {
-                (Some(folder), Some(_)) => Some(folder.file(SERVER_CA)),
-                _ => None,
-            },
-            account: config.place.account.clone(),
-            region: config.place.region.clone(),
-            started: config.clock.now(),
-        };
+        let addresses = (control, mqtt_addr, https_addr);
+        let info = info(config, &parts, addresses, folder.as_ref());
         let (logs, registry) = (parts.logs.clone(), Arc::clone(&parts.shared.registry));
         let runtime = runtime()?;
         let handle = runtime.handle().clone();
@@ -448,81 +485,4 @@ pub fn read_registry(path: &Path, place: Place) -> Result<Option<Registry>, Serv
         return Ok(None);
     }
     Ok(Some(Registry::open(place, Store::durable(&file)?)?))
-}
-
-/// A sandbox that does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// A port that cannot be listened on.
-    #[error("the {what} cannot listen on {address}")]
-    Bind {
-        /// Which of the two.
-        what: &'static str,
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The state folder.
-    #[error(transparent)]
-    Folder(#[from] FolderError),
-    /// The registry's state.
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    /// No threads or sockets to be had.
-    #[error("the sandbox cannot start")]
-    Start(#[source] io::Error),
-    /// The registry's file.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The endpoint's certificate.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
-impl Explain for ServerError {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => Kind::Unavailable,
-            Self::Bind { .. } => Kind::Input,
-            Self::Folder(error) => error.kind(),
-            Self::Registry(error) => error.kind(),
-            Self::Start(_) => Kind::Unavailable,
-            Self::Store(error) => error.kind(),
-            Self::Tls(error) => error.kind(),
-        }
-    }
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Bind { source, .. } if source.kind() == ErrorKind::AddrInUse => {
-                "sandbox.port-taken"
-            }
-            Self::Bind { .. } => "sandbox.bind",
-            Self::Folder(error) => error.code(),
-            Self::Registry(error) => error.code(),
-            Self::Start(_) => "sandbox.start",
-            Self::Store(error) => error.code(),
-            Self::Tls(error) => error.code(),
-        }
-    }
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Bind { what, .. } => {
-                let flag = match *what {
-                    "control plane" => "--control",
-                    "HTTPS endpoint" => "--https",
-                    _ => "--mqtt",
-                };
-                Some(format!(
-                    "choose another address with {flag} ADDR:PORT; port 0 takes any free one"
-                ))
-            }
-            Self::Folder(error) => error.hint(),
-            Self::Registry(error) => error.hint(),
-            Self::Start(_) => None,
-            Self::Store(error) => error.hint(),
-            Self::Tls(error) => error.hint(),
-        }
-    }
 }

@@ -129,6 +129,17 @@ impl Store {
         })
     }
 
+    /// Copies a database that may be in use, in one consistent state, into an empty file.
+    ///
+    /// # Errors
+    /// `sandbox.state`.
+    pub(super) fn copy(path: &Path, into: &Path) -> Result<(), StoreError> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(std::time::Duration::from_secs(10))?;
+        connection.execute("VACUUM INTO ?1", [into.to_string_lossy()])?;
+        Ok(())
+    }
+
     /// Every entity of one kind, as key and JSON.
     pub(super) fn load(&self, kind: &str) -> Result<Vec<(String, String)>, StoreError> {
         let Some(connection) = &self.connection else {

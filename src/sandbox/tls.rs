@@ -16,6 +16,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use zeroize::Zeroizing;
 
+use super::faults::{FaultName, Faults};
 use super::folder::{Folder, FolderError, SERVER_CA, SERVER_CA_KEY};
 use crate::core::cert::{CertError, Certificate};
 use crate::core::draft::{Draft, DraftError, DraftSpec, Extras, IssuerView, Purpose};
@@ -142,18 +143,26 @@ impl ServerCa {
     }
 
     fn issue(&self, endpoint: &str, now: UtcTime, serial: [u8; 16]) -> Result<Issued, TlsError> {
-        let key = Key::generate()?;
         let validity = Validity {
             not_before: now.minus(BACKDATE),
             not_after: now.plus(LIFETIME),
         };
-        let mut alternative_names = vec![format!("DNS:{endpoint}")];
-        if endpoint != "localhost" {
-            alternative_names.push("DNS:localhost".into());
-        }
-        alternative_names.extend(["IP:127.0.0.1".to_owned(), "IP:::1".to_owned()]);
+        self.certify(validity, names(endpoint), serial)
+    }
+
+    /// Issues a server certificate for these alternative names; the first is its common name.
+    fn certify(
+        &self,
+        validity: Validity,
+        alternative_names: Vec<String>,
+        serial: [u8; 16],
+    ) -> Result<Issued, TlsError> {
+        let key = Key::generate()?;
+        let common_name = alternative_names
+            .first()
+            .map_or("", |name| &name["DNS:".len()..]);
         let spec = DraftSpec {
-            subject: Subject::common_name(endpoint),
+            subject: Subject::common_name(common_name),
             serial,
             validity,
             public_key: &key.public,
@@ -172,6 +181,16 @@ impl ServerCa {
             certified: Arc::new(CertifiedKey::new(chain, signing)),
         })
     }
+}
+
+/// What the endpoint is called in its certificate.
+fn names(endpoint: &str) -> Vec<String> {
+    let mut names = vec![format!("DNS:{endpoint}")];
+    if endpoint != "localhost" {
+        names.push("DNS:localhost".into());
+    }
+    names.extend(["IP:127.0.0.1".to_owned(), "IP:::1".to_owned()]);
+    names
 }
 
 fn serial(entropy: &dyn Entropy) -> [u8; 16] {
@@ -195,6 +214,8 @@ pub struct Endpoint {
     pub clock: Arc<dyn Clock + Send + Sync>,
     /// For serial numbers.
     pub entropy: Arc<dyn Entropy + Send + Sync>,
+    /// What is to be wrong with its certificate.
+    pub faults: Arc<Faults>,
 }
 
 impl Endpoint {
@@ -226,12 +247,64 @@ impl ResolvesServerCert for Presenter {
             return None;
         }
         let now = self.endpoint.clock.now();
+        let has = |fault: &&FaultName| self.endpoint.faults.has(**fault);
+        if let Some(fault) = CERT_FAULTS.iter().find(has) {
+            return self.flawed(*fault, now).ok();
+        }
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !current.validity.contains(now) {
             let serial = serial(&*self.endpoint.entropy);
             *current = self.ca.issue(&self.endpoint.name, now, serial).ok()?;
         }
         Some(Arc::clone(&current.certified))
+    }
+}
+
+/// The faults of the endpoint's certificate; the first that is set counts.
+const CERT_FAULTS: [FaultName; 5] = [
+    FaultName::CertExpired,
+    FaultName::CertNotYetValid,
+    FaultName::CertWrongName,
+    FaultName::CertUntrusted,
+    FaultName::CertOversized,
+];
+/// How many names make a certificate larger than one TLS record (16 KiB).
+const PADDING: usize = 500;
+
+impl Presenter {
+    /// A certificate with this fault, right in all else.
+    fn flawed(&self, fault: FaultName, now: UtcTime) -> Result<Arc<CertifiedKey>, TlsError> {
+        let serial = serial(&*self.endpoint.entropy);
+        let name = &self.endpoint.name[..];
+        let days = |from, to| Validity {
+            not_before: now.plus(Span::days(from)),
+            not_after: now.plus(Span::days(to)),
+        };
+        let good = days(-1, 397);
+        let issued = match fault {
+            FaultName::CertExpired => {
+                let window = days(-30, -1);
+                self.ca.certify(window, names(name), serial)
+            }
+            FaultName::CertNotYetValid => {
+                let window = days(1, 397);
+                self.ca.certify(window, names(name), serial)
+            }
+            FaultName::CertWrongName => {
+                let wrong = vec!["DNS:wrong-name.invalid".to_owned()];
+                self.ca.certify(good, wrong, serial)
+            }
+            FaultName::CertUntrusted => {
+                let stranger = ServerCa::generate(&*self.endpoint.entropy)?;
+                stranger.certify(good, names(name), serial)
+            }
+            _ => {
+                let padding = (0..PADDING).map(|n| format!("DNS:padding-{n:04}.sandbox.invalid"));
+                let all = names(name).into_iter().chain(padding).collect();
+                self.ca.certify(good, all, serial)
+            }
+        };
+        Ok(issued?.certified)
     }
 }
 
@@ -248,10 +321,11 @@ impl ClientCertVerifier for ProofOfPossession {
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        super::handshake::shown(end_entity);
         Ok(ClientCertVerified::assertion())
     }
 

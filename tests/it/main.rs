@@ -49,6 +49,7 @@ mod sandbox_fleet;
 mod sandbox_mqtt;
 mod sandbox_mqtt_clients;
 mod sandbox_rest;
+mod sandbox_why;
 #[cfg(feature = "postgres")]
 mod server;
 mod sign;

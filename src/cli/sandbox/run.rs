@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::start::{Ports, StartArgs, Started};
@@ -76,7 +76,7 @@ fn run_beside(started: &Started, command: &[OsString]) -> Result<ExitStatus, Fai
         .args(&command[1..])
         .env_remove("AWS_PROFILE")
         .env_remove("AWS_SESSION_TOKEN")
-        .envs(environment(started.running.info()))
+        .envs(environment(started.running.info(), &started.state))
         .envs(credentials(started))
         .spawn()
         .map_err(failed)?;
@@ -94,7 +94,7 @@ fn run_beside(started: &Started, command: &[OsString]) -> Result<ExitStatus, Fai
 }
 
 /// What a client needs to find the sandbox.
-fn environment(info: &RunningInfo) -> Vec<(&'static str, OsString)> {
+fn environment(info: &RunningInfo, state: &Path) -> Vec<(&'static str, OsString)> {
     let region = info.region.as_str();
     let host = info.mqtt_host.clone().unwrap_or_default();
     let port = info.mqtt_port.unwrap_or_default();
@@ -112,6 +112,7 @@ fn environment(info: &RunningInfo) -> Vec<(&'static str, OsString)> {
         ("AWS_DEFAULT_REGION", region.into()),
         ("AWS_EC2_METADATA_DISABLED", "true".into()),
         ("NAMEPLATE_TARGET", "sandbox".into()),
+        ("NAMEPLATE_SANDBOX_STATE", state.into()),
         ("NAMEPLATE_ENDPOINT", format!("{host}:{port}").into()),
         ("NAMEPLATE_MQTT_HOST", host.into()),
         ("NAMEPLATE_MQTT_PORT", port.to_string().into()),

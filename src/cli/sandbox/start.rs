@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::cli::report::note;
@@ -10,8 +11,11 @@ use crate::cli::settings::Settings;
 use crate::cli::wire::sandbox as wire;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Failure, Kind};
+use crate::sandbox::admin::Controls;
 use crate::sandbox::auth::{AuthMode, Keyring};
 use crate::sandbox::bulk::Buckets;
+use crate::sandbox::clock::ClockChange;
+use crate::sandbox::faults::Fault;
 use crate::sandbox::fleet::{HookTarget, Hooks};
 use crate::sandbox::server::{MqttConfig, Running, RunningInfo, Server, StatePlace};
 
@@ -64,6 +68,17 @@ pub(super) struct StartArgs {
     /// Whose quotas of calls per second are enforced
     #[arg(long, value_name = "WHOSE", value_parser = ["aws"])]
     quotas: Option<String>,
+    /// Move, stop or hurry the sandbox's clock: `offset=+3h`, `fixed=2030-01-01T00:00:00Z`, `rate=60`
+    /// (repeat to combine)
+    #[arg(long, value_name = "CHANGE", conflicts_with = "at", value_parser = <ClockChange as FromStr>::from_str)]
+    clock: Vec<ClockChange>,
+    /// Let something go wrong: `server-cert-expired`, `template-delay=5s`, … (repeat for more;
+    /// `sandbox fault list --all` names all)
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = <Fault as FromStr>::from_str)]
+    fault: Vec<Fault>,
+    /// Serve a page that shows what the sandbox knows and decides; loopback only
+    #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, require_equals = true, default_missing_value = "127.0.0.1:9081")]
+    ui: Option<SocketAddr>,
     /// Take clients that send no TLS server name
     #[arg(long)]
     legacy_sni: bool,
@@ -122,6 +137,7 @@ impl StartArgs {
         config.control = self.control.unwrap_or(local(ports.control));
         config.jitp_delay = self.jitp_delay;
         config.keyring = self.keyring()?;
+        config.controls = self.controls();
         config.quotas = self.quotas.is_some();
         config.buckets = self.s3.clone().unwrap_or_default();
         config.hooks = Hooks::new(self.hook.iter().cloned());
@@ -137,6 +153,14 @@ impl StartArgs {
             state,
             temporary,
         })
+    }
+
+    fn controls(&self) -> Controls {
+        Controls {
+            faults: self.fault.clone(),
+            clock: self.clock.clone(),
+            ui: self.ui,
+        }
     }
 
     fn keyring(&self) -> Result<Keyring, Failure> {
@@ -234,6 +258,9 @@ pub(super) fn write_places(f: &mut fmt::Formatter<'_>, info: &RunningInfo) -> fm
         if let Some(https) = info.https_port {
             writeln!(f, "  HTTPS, ALPN    {host}:{https}")?;
         }
+    }
+    if let Some(page) = &info.ui_url {
+        writeln!(f, "  page           {page}")?;
     }
     if let Some(ca) = &info.ca_file {
         writeln!(f, "  server CA      {}", ca.display())?;

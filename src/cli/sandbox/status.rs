@@ -10,6 +10,7 @@ use crate::cli::report::Report;
 use crate::cli::settings::Settings;
 use crate::core::ids::{Place, ThingName};
 use crate::explain::Failure;
+use crate::sandbox::admin::{Admin, Now};
 use crate::sandbox::folder::{find_running, last_failures};
 use crate::sandbox::logs::Record;
 use crate::sandbox::registry::{Registry, RegistryError};
@@ -43,6 +44,9 @@ pub(super) struct Status {
     /// The names of all things, in order.
     things: Vec<ThingName>,
     last_refusals: Vec<Record>,
+    /// Clock, faults, counters and connections of the one that runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    now: Option<Now>,
 }
 
 impl Args {
@@ -56,6 +60,10 @@ impl Args {
             },
             None => settings.sandbox_place()?,
         };
+        let now = running.as_ref().and_then(|_| {
+            let (admin, _) = Admin::of_folder(&state).ok()?;
+            admin.now().ok()
+        });
         let (place, registry) = read(&state, place)?;
         Ok(Status {
             running,
@@ -63,6 +71,7 @@ impl Args {
             registered: registry.as_ref().map(count).unwrap_or_default(),
             things: registry.as_ref().map(thing_names).unwrap_or_default(),
             last_refusals: last_failures(&state, self.last),
+            now,
             state,
         })
     }
@@ -120,6 +129,7 @@ impl fmt::Display for Status {
             None => writeln!(f, "the sandbox does not run")?,
         }
         writeln!(f, "  state          {}", self.state.display())?;
+        self.write_now(f)?;
         self.write_registered(f)?;
         self.write_things(f)?;
         if !self.last_refusals.is_empty() {
@@ -131,6 +141,26 @@ impl fmt::Display for Status {
 }
 
 impl Status {
+    /// What only the one that runs knows.
+    fn write_now(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(now) = &self.now else { return Ok(()) };
+        write!(f, "  clock          {}", now.time)?;
+        match now.clock_rate {
+            0 => writeln!(f, ", standing still")?,
+            1 => writeln!(f)?,
+            rate => writeln!(f, ", {rate} times as fast")?,
+        }
+        writeln!(f, "  connections    {}", now.connections.len())?;
+        for fault in &now.faults {
+            writeln!(f, "  fault          {fault}")?;
+        }
+        if !now.metrics.is_empty() {
+            writeln!(f, "counted since its start")?;
+        }
+        let mut metrics = now.metrics.iter();
+        metrics.try_for_each(|(name, count)| writeln!(f, "  {name:<28} {count}"))
+    }
+
     fn write_registered(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place { account, region } = &self.place;
         write!(f, "registered in account {account}, {region}")?;
@@ -170,8 +200,11 @@ fn write_refusal(f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
     let who = who.unwrap_or("unknown client");
     let (event, reason) = (&record.event_type, record.reason.as_deref().unwrap_or(""));
     write!(f, "\n  {} {event} {who}: {reason}", record.timestamp)?;
-    match &record.details {
-        Some(details) => write!(f, "\n    {details}"),
-        None => Ok(()),
+    if let Some(details) = &record.details {
+        write!(f, "\n    {details}")?;
+    }
+    match record.why.as_deref() {
+        Some(why) if !why.remedy.is_empty() => write!(f, "\n    to mend it: {}", why.remedy),
+        _ => Ok(()),
     }
 }

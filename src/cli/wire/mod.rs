@@ -12,3 +12,12 @@ pub(super) mod sandbox;
 /// The control plane that the settings point at.
 #[cfg(feature = "operator")]
 pub(super) mod target;
+/// The sandbox's records as a witness of a connect.
+#[cfg(feature = "sandbox")]
+mod witness;
+/// Without a sandbox there is no witness.
+#[cfg(not(feature = "sandbox"))]
+#[path = "no_witness.rs"]
+mod witness;
+
+pub(super) use witness::witness;

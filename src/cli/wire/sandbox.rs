@@ -27,6 +27,11 @@ pub(in crate::cli) fn random_name() -> String {
     crate::core::ids::hex(&bytes)
 }
 
+/// Waits.
+pub(in crate::cli) fn sleep(span: std::time::Duration) {
+    SystemClock.sleep(span);
+}
+
 /// The machine's time now.
 pub(in crate::cli) fn now() -> UtcTime {
     SystemClock.now()

@@ -8,12 +8,15 @@ use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
 use crate::core::mqtt::{Client, Heard, MqttFault, connack_meaning};
 use crate::explain::{Explain, Kind};
+use crate::ports::witness::{Failed, Witness};
 use crate::ports::{
     Channel, Clock, Dial, DialError, Entropy, Identity, Received, ServerSeen, Target,
 };
 
 /// The most one step of one attempt may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a witness is asked during a wait.
+const LOOK: Duration = Duration::from_millis(100);
 /// The time kept for the last try.
 const LAST_TRY: Duration = Duration::from_millis(800);
 /// AWS IoT raises anything shorter to this (quota "Keep-alive", 30 to 1200 s).
@@ -130,6 +133,19 @@ impl Connect<'_> {
         request: &Request,
         tell: &mut dyn FnMut(&Progress<'_>),
     ) -> Result<Connected, ConnectError> {
+        self.run_witnessed(request, tell, &mut None)
+    }
+
+    /// As [`Self::run_reporting`]; gives up as soon as the witness knows that provisioning failed.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn run_witnessed(
+        &self,
+        request: &Request,
+        tell: &mut dyn FnMut(&Progress<'_>),
+        witness: &mut Option<Box<dyn Witness>>,
+    ) -> Result<Connected, ConnectError> {
         let start = self.clock.monotonic();
         let mut attempt = 0;
         loop {
@@ -151,15 +167,42 @@ impl Connect<'_> {
                 fault: &fault,
                 wait: (!last).then_some(wait),
             });
+            let failed = |fault| ConnectError {
+                endpoint: request.endpoint.clone(),
+                attempts: attempt,
+                elapsed: self.since(start),
+                fault,
+            };
             if last {
-                return Err(ConnectError {
-                    endpoint: request.endpoint.clone(),
-                    attempts: attempt,
-                    elapsed,
-                    fault,
-                });
+                return Err(failed(fault));
             }
+            if let Some(known) = self.wait(wait, &request.identity, witness) {
+                return Err(failed(Fault::Provisioning(known)));
+            }
+        }
+    }
+
+    /// Waits, or less when there is a witness that knows why waiting is in vain.
+    fn wait(
+        &self,
+        wait: Duration,
+        identity: &Identity,
+        witness: &mut Option<Box<dyn Witness>>,
+    ) -> Option<Failed> {
+        let (Some(witness), Some(leaf)) = (witness, identity.chain.first()) else {
             self.clock.sleep(wait);
+            return None;
+        };
+        let start = self.clock.monotonic();
+        loop {
+            if let Some(failed) = witness.provisioning_failed(leaf.id()) {
+                return Some(failed);
+            }
+            let left = wait.saturating_sub(self.since(start));
+            if left.is_zero() {
+                return None;
+            }
+            self.clock.sleep(left.min(LOOK));
         }
     }
 
@@ -301,6 +344,9 @@ pub enum Fault {
     /// TLS was done, then silence.
     #[error("TLS was fine, but no CONNACK came in time")]
     NoConnack,
+    /// The server's side says that the certificate could not be provisioned.
+    #[error("the sandbox could not provision the certificate: {}", .0.details)]
+    Provisioning(Failed),
 }
 
 /// Alerts that the same certificate will meet again, however often it tries.
@@ -326,7 +372,7 @@ impl Fault {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::ClosedBeforeConnack | Self::NoConnack | Self::Connack(3) => true,
-            Self::Connack(_) | Self::Mqtt(_) => false,
+            Self::Connack(_) | Self::Mqtt(_) | Self::Provisioning(_) => false,
             Self::Dial(DialError::Alert { alert, .. }) => !FINAL_ALERTS.contains(&&alert[..]),
             Self::Dial(error) => error.kind() == Kind::Unavailable,
         }
@@ -356,7 +402,9 @@ impl Explain for ConnectError {
     fn kind(&self) -> Kind {
         match &self.fault {
             Fault::NoConnack | Fault::Connack(3) => Kind::Unavailable,
-            Fault::ClosedBeforeConnack | Fault::Connack(_) => Kind::Negative,
+            Fault::ClosedBeforeConnack | Fault::Connack(_) | Fault::Provisioning(_) => {
+                Kind::Negative
+            }
             Fault::Dial(error) => error.kind(),
             Fault::Mqtt(error) => error.kind(),
         }
@@ -368,6 +416,7 @@ impl Explain for ConnectError {
             Fault::Dial(error) => error.code(),
             Fault::Mqtt(error) => error.code(),
             Fault::NoConnack => "connect.no-connack",
+            Fault::Provisioning(_) => "connect.provisioning",
         }
     }
     fn hint(&self) -> Option<String> {
@@ -391,6 +440,7 @@ impl Explain for ConnectError {
             }
             Fault::Dial(error) => error.hint(),
             Fault::Mqtt(error) => error.hint(),
+            Fault::Provisioning(failed) => Some(failed.remedy.clone()),
         }
     }
 }

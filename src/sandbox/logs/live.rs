@@ -1,6 +1,6 @@
 //! Who is connected, learnt from the records of connects and disconnects.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Record;
 
@@ -20,9 +20,19 @@ pub struct LiveConnection {
     pub since: String,
 }
 
-/// The connected clients, each under its client id, address and port.
+/// The most ends without a beginning that are remembered.
+const ENDS: usize = 1024;
+
+/// A client id, address and port.
+type Key = (String, String, u16);
+
+/// The connected clients.
 #[derive(Debug, Default)]
-pub(super) struct Live(HashMap<(String, String, u16), LiveConnection>);
+pub(super) struct Live {
+    connected: HashMap<Key, LiveConnection>,
+    /// Those whose end was recorded before their beginning: two threads may write in any order.
+    ended: HashSet<Key>,
+}
 
 impl Live {
     pub(super) fn learn(&mut self, record: &Record) {
@@ -41,19 +51,25 @@ impl Live {
                     source_port: port,
                     since: record.timestamp.clone(),
                 };
-                self.0.insert(key, connection);
+                if !self.ended.remove(&key) {
+                    self.connected.insert(key, connection);
+                }
             }
             // What ends a connection says so with its reason; other failures leave it open.
-            "Disconnect" if record.disconnect_reason.is_some() => {
-                self.0.remove(&key);
-            }
+            "Disconnect" if record.disconnect_reason.is_some() => self.forget(key),
             _ => {}
+        }
+    }
+
+    fn forget(&mut self, key: Key) {
+        if self.connected.remove(&key).is_none() && self.ended.len() < ENDS {
+            self.ended.insert(key);
         }
     }
 
     /// By client id.
     pub(super) fn all(&self) -> Vec<LiveConnection> {
-        let mut all: Vec<_> = self.0.values().cloned().collect();
+        let mut all: Vec<_> = self.connected.values().cloned().collect();
         all.sort_by(|a, b| (&a.client_id, a.source_port).cmp(&(&b.client_id, b.source_port)));
         all
     }
@@ -84,5 +100,11 @@ mod tests {
         assert_eq!(live.all().len(), 1);
         live.learn(&gone(2, Some("CLIENT_INITIATED_DISCONNECT")));
         assert!(live.all().is_empty());
+        // The end may be written first.
+        live.learn(&gone(3, Some("CONNECTION_LOST")));
+        live.learn(&connect(3));
+        assert!(live.all().is_empty());
+        live.learn(&connect(3));
+        assert_eq!(live.all().len(), 1);
     }
 }
