@@ -227,7 +227,6 @@ impl Broker {
         self.turn(None, |turn| turn.broadcast(publication, 0));
     }
 
-    #[allow(dead_code, reason = "for the data API of the control plane")]
     /// Ends a client's connection (`DeleteConnection`); `clean` ends its session too, and without
     /// `will` its last will is not sent. Returns whether there was a connection.
     pub(super) fn delete_connection(
@@ -239,13 +238,11 @@ impl Broker {
         self.turn(None, |turn| turn.delete_connection(client_id, clean, will))
     }
 
-    #[allow(dead_code, reason = "for the data API of the control plane")]
     /// The retained message of a topic.
     pub(super) fn retained(&self, topic: &str) -> Option<Retained> {
         lock(&self.exchange.inner).hub.retained(topic).cloned()
     }
 
-    #[allow(dead_code, reason = "for the data API of the control plane")]
     /// Every retained message, in no order.
     pub(super) fn all_retained(&self) -> Vec<Retained> {
         lock(&self.exchange.inner)
@@ -255,7 +252,6 @@ impl Broker {
             .collect()
     }
 
-    #[allow(dead_code, reason = "for the data API of the control plane")]
     /// Whether a client is connected; `None` for one that has not been for an hour.
     pub(super) fn connectivity(&self, client_id: &str) -> Option<Connectivity> {
         lock(&self.exchange.inner).hub.connectivity(client_id)

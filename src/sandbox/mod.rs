@@ -74,7 +74,6 @@ pub struct Shared {
 
 impl Shared {
     /// The broker, if this sandbox has one. It is asked without holding the registry's lock.
-    #[allow(dead_code, reason = "for the data API of the control plane")]
     fn broker(&self) -> Option<Arc<broker::Broker>> {
         self.broker.get()?.upgrade()
     }

@@ -12,6 +12,7 @@ use crate::core::ids::Place;
 const OTHERWISE: u32 = 10;
 /// Calls per second, by operation.
 const PER_SECOND: &[(u32, &[&str])] = &[
+    (20_000, &["Publish"]),
     (350, &["DescribeThing"]),
     (
         100,

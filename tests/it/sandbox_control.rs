@@ -247,3 +247,141 @@ print("ok")
         .unwrap();
     assert_eq!(went_well(&output), "ok");
 }
+
+#[test]
+fn programs_publish_read_what_is_retained_and_end_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"
+import boto3, os, json, time
+from concurrent.futures import Future
+import paho.mqtt.client as mqtt
+from botocore.exceptions import ClientError
+iot, data = boto3.client("iot"), boto3.client("iot-data")
+def refused(name, status, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        found = (error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"])
+        assert found == (name, status), error
+        return
+    raise AssertionError(name)
+made = iot.create_keys_and_certificate(setAsActive=True)
+iot.create_policy(policyName="p", policyDocument='{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}')
+iot.attach_policy(policyName="p", target=made["certificateArn"])
+iot.create_thing(thingName="pump-1")
+open("d.pem", "w").write(made["certificatePem"]); open("d.key", "w").write(made["keyPair"]["PrivateKey"])
+assert iot.get_thing_connectivity_data(thingName="pump-1") ["connected"] is False
+refused("ResourceNotFoundException", 404, iot.get_thing_connectivity_data, thingName="nobody")
+got, ready, gone = Future(), Future(), Future()
+client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "pump-1", protocol=mqtt.MQTTv5)
+client.tls_set(os.environ["NAMEPLATE_SERVER_CA"], "d.pem", "d.key")
+client.on_connect = lambda c, *_: c.subscribe("a/#", 1)
+client.on_subscribe = lambda *_: ready.done() or ready.set_result(1)
+client.on_message = lambda _c, _d, m: got.set_result(m)
+client.on_disconnect = lambda *_: gone.done() or gone.set_result(1)
+client.connect(os.environ["NAMEPLATE_MQTT_HOST"], int(os.environ["NAMEPLATE_MQTT_PORT"]))
+client.loop_start()
+ready.result(10)
+about = iot.get_thing_connectivity_data(thingName="pump-1")
+assert about["connected"] and "disconnectReason" not in about and abs(about["timestamp"].timestamp() - time.time()) < 60, about
+data.publish(topic="a/b c/ü", qos=1, payload=b"\x00\xff", retain=True, contentType="x/y",
+             userProperties=[{"k": "v"}], payloadFormatIndicator="UNSPECIFIED_BYTES")
+message = got.result(10)
+assert (message.topic, message.payload) == ("a/b c/ü", b"\x00\xff"), (message.topic, message.payload)
+assert message.properties.ContentType == "x/y" and message.properties.UserProperty == [("k", "v")]
+kept = data.get_retained_message(topic="a/b c/ü")
+assert kept["payload"] == b"\x00\xff" and kept["qos"] == 1 and json.loads(kept["userProperties"]) == [{"k": "v"}], kept
+assert abs(kept["lastModifiedTime"] / 1000 - time.time()) < 60
+for n in range(3):
+    data.publish(topic=f"r/{n}", payload=b"x", retain=True)
+pages = boto3.client("iot-data").get_paginator("list_retained_messages").paginate(PaginationConfig={"PageSize": 2})
+topics = [one["topic"] for page in pages for one in page["retainedTopics"]]
+assert topics == ["a/b c/ü", "r/0", "r/1", "r/2"], topics
+data.publish(topic="r/0", payload=b"", retain=True)
+refused("ResourceNotFoundException", 404, data.get_retained_message, topic="r/0")
+for topic in ("a/#", "$aws/events/presence/connected/x", "a/" * 8 + "a"):
+    refused("InvalidRequestException", 400, data.publish, topic=topic, payload=b"")
+refused("InvalidRequestException", 400, data.publish, topic="a", qos=2, payload=b"")
+refused("InvalidRequestException", 400, data.publish, topic="a", payload=b"x" * (128 * 1024 + 1))
+refused("ResourceNotFoundException", 404, data.delete_connection, clientId="nobody")
+client.on_connect = None
+data.delete_connection(clientId="pump-1", cleanSession=True, preventWillMessage=True)
+gone.result(10)
+client.loop_stop()
+about = iot.get_thing_connectivity_data(thingName="pump-1")
+print("ok")
+"#;
+    let output = Command::new(env!("CARGO_BIN_EXE_nameplate"))
+        .args(["sandbox", "run", "--"])
+        .arg(venv("python3"))
+        .args(["-c", script])
+        .current_dir(folder.path())
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .output()
+        .unwrap();
+    assert_eq!(went_well(&output), "ok");
+}
+
+#[test]
+fn devices_reach_their_own_account_by_the_server_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = r#"
+import boto3, os, socket, ssl, time
+import paho.mqtt.client as mqtt
+from concurrent.futures import Future
+WIDE = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"iot:*","Resource":"*"}]}'
+host, port, ca = os.environ["NAMEPLATE_MQTT_HOST"], int(os.environ["NAMEPLATE_MQTT_PORT"]), os.environ["NAMEPLATE_SERVER_CA"]
+def place(name, **more):
+    iot = boto3.client("iot", **more)
+    made = iot.create_keys_and_certificate(setAsActive=True)
+    iot.create_policy(policyName="p", policyDocument=WIDE)
+    iot.attach_policy(policyName="p", target=made["certificateArn"])
+    open(f"{name}.pem", "w").write(made["certificatePem"]); open(f"{name}.key", "w").write(made["keyPair"]["PrivateKey"])
+    return iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
+home = place("home")
+away = place("away", region_name="ap-south-1")
+assert home == host and away.endswith("-ats.iot.ap-south-1." + host), (home, away)
+class Sent(ssl.SSLContext):
+    """Sends the endpoint's name, wherever it connects to."""
+    def wrap_socket(self, sock, **more):
+        more["server_hostname"] = self.name
+        return super().wrap_socket(sock, **more)
+def connect(name, endpoint, seconds=5):
+    context = Sent(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(ca); context.load_cert_chain(f"{name}.pem", f"{name}.key"); context.name = endpoint
+    ready, got = Future(), Future()
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, "same", protocol=mqtt.MQTTv311)
+    client.tls_set_context(context); client.tls_insecure_set(True)
+    client.on_connect = lambda c, *_: c.subscribe("t", 1)
+    client.on_subscribe = lambda *_: ready.done() or ready.set_result(1)
+    client.on_message = lambda _c, _d, m: got.set_result(m.payload)
+    client.connect(host, port); client.loop_start()
+    ready.result(seconds)
+    return client, got
+first, heard = connect("home", home)
+second, got = connect("away", away)
+# One client id, two accounts and Regions: neither takes the other over, nor hears it.
+boto3.client("iot-data", region_name="ap-south-1").publish(topic="t", qos=1, payload=b"x")
+assert got.result(5) == b"x" and first.is_connected() and not heard.done()
+# A certificate of one place is nobody at another.
+for name, endpoint in (("home", away), ("away", home)):
+    try:
+        connect(name, endpoint, 1)
+        raise AssertionError("admitted")
+    except TimeoutError:
+        pass
+print("ok", flush=True)
+os._exit(0)
+"#;
+    let output = Command::new(env!("CARGO_BIN_EXE_nameplate"))
+        .args(["sandbox", "run", "--"])
+        .arg(venv("python3"))
+        .args(["-c", script])
+        .current_dir(folder.path())
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .output()
+        .unwrap();
+    assert_eq!(went_well(&output), "ok");
+}

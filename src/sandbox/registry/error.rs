@@ -62,6 +62,8 @@ names! {
     ResourceNotFound = 404,
     /// Provisioning failed.
     ResourceRegistrationFailure = 400,
+    /// Not now, or not here.
+    ServiceUnavailable = 503,
     /// Too many calls (quota per second).
     Throttling = 400,
     /// The sandbox has no such operation.

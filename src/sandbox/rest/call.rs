@@ -30,6 +30,7 @@ pub(super) struct Call {
     query: HashMap<String, String>,
     headers: axum::http::HeaderMap,
     body: Map<String, Value>,
+    payload: Vec<u8>,
 }
 
 impl Call {
@@ -48,7 +49,19 @@ impl Call {
             query,
             headers: parts.headers.clone(),
             body: object(body)?,
+            payload: Vec::new(),
         })
+    }
+
+    /// The same with a body that is no JSON.
+    pub(super) fn with_payload(mut self, payload: &[u8]) -> Self {
+        self.payload = payload.to_vec();
+        self
+    }
+
+    /// The body, where it is no JSON.
+    pub(super) fn payload(&self) -> &[u8] {
+        &self.payload
     }
 
     /// The part `{name}` of the path, percent-decoded.

@@ -8,6 +8,7 @@ mod billing;
 mod ca;
 mod call;
 mod certificate;
+mod data;
 mod group;
 mod issue;
 mod logs;
@@ -60,6 +61,8 @@ enum Handler {
     Quick(fn(&mut Registry, &Call) -> Result<Value, ApiError>),
     /// On a thread that may block, without holding anything.
     Slow(fn(&Shared, &Call) -> Result<Value, ApiError>),
+    /// As `Slow`, with a body that is no JSON.
+    Raw(fn(&Shared, &Call) -> Result<Value, ApiError>),
 }
 
 const fn operation(
@@ -92,12 +95,29 @@ const fn slow_operation(
     }
 }
 
+const fn raw_operation(
+    name: &'static str,
+    method: MethodFilter,
+    path: &'static str,
+    run: fn(&Shared, &Call) -> Result<Value, ApiError>,
+) -> Operation {
+    let run = Handler::Raw(run);
+    Operation {
+        name,
+        method,
+        path,
+        run,
+    }
+}
+
 /// Every operation.
 const SETS: &[&[Operation]] = &[
     authorize::OPERATIONS,
     billing::OPERATIONS,
     ca::OPERATIONS,
     certificate::OPERATIONS,
+    data::CONNECTIVITY,
+    data::OPERATIONS,
     group::OPERATIONS,
     issue::OPERATIONS,
     policy::OPERATIONS,
@@ -166,19 +186,25 @@ async fn serve(
         (Ok(place), Ok(body)) => (place, body),
     };
     let tick = front.machine.monotonic();
-    front.quotas.take(&place, operation.name, tick)?;
+    let taken = front.quotas.take(&place, operation.name, tick);
+    taken.map_err(|error| data::throttled(operation, error))?;
     let shared = front.worlds.of(&place)?;
     let labels = labels
         .iter()
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
-    let call = Call::new(&shared, &parts, labels, &body)?;
+    let call = match operation.run {
+        Handler::Raw(_) => Call::new(&shared, &parts, labels, b"")?.with_payload(&body),
+        _ => Call::new(&shared, &parts, labels, &body)?,
+    };
     match operation.run {
         Handler::Quick(run) => {
             let registry = shared.registry.lock();
             run(&mut registry.unwrap_or_else(PoisonError::into_inner), &call)
         }
-        Handler::Slow(run) => tokio::task::block_in_place(|| run(&shared, &call)),
+        Handler::Slow(run) | Handler::Raw(run) => {
+            tokio::task::block_in_place(|| run(&shared, &call))
+        }
     }
 }
 
