@@ -277,3 +277,25 @@ fn a_claim_that_has_ended_does_not_connect() {
     });
     assert!(told, "{:?}", running.records());
 }
+
+#[test]
+fn a_first_connection_registers_or_provisions_as_its_ca_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(folder.path(), Arc::default());
+    let info = running.info();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/first_connect.py");
+    let output = command("python3", running.control_url())
+        .arg(script)
+        .arg(info.mqtt_port.unwrap().to_string())
+        .arg(info.ca_file.as_ref().unwrap())
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{stderr}\n{:#?}",
+        running.records()
+    );
+    assert_eq!(output.stdout, b"ok\n");
+}
