@@ -38,6 +38,9 @@ pub(in crate::cli) struct Args {
     /// [default: any name]
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["names_file", "csv"])]
     names: Vec<String>,
+    /// The things' names are those that this regular expression matches as a whole
+    #[arg(long, value_name = "REGEX", conflicts_with_all = ["names", "names_file", "csv"])]
+    names_regex: Option<String>,
     /// The things' names are exactly these, one a line
     #[arg(long, value_name = "FILE|-", conflicts_with = "csv")]
     names_file: Option<PathBuf>,
@@ -165,6 +168,10 @@ impl Args {
 
     /// The names, and how to speak of them.
     fn names(&self) -> Result<(Names, String), Failure> {
+        if let Some(regex) = &self.names_regex {
+            let described = format!("thing names that match /{regex}/");
+            return Ok((Names::matching(regex)?, described));
+        }
         let listed = match (&self.names_file, &self.csv) {
             (Some(path), _) => {
                 let text = read_names(path)?;
@@ -183,7 +190,7 @@ impl Args {
         let names = Names::listed(listed)?;
         let count = match &names {
             Names::Listed(list) => list.len(),
-            Names::All | Names::Like(_) => 0,
+            Names::All | Names::Like(_) | Names::Matching(_) => 0,
         };
         Ok((names, format!("the {count} thing names of the list")))
     }

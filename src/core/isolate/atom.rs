@@ -1,7 +1,7 @@
 //! Patterns as automata: many patterns in one trie, read a character at a time, and a lazy
 //! determinization of those without unknown values.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use super::Limit;
 pub(super) type Slot = u8;
 
 /// One step of a pattern.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(super) enum Atom {
     /// This character.
     Char(char),
@@ -22,6 +22,9 @@ pub(super) enum Atom {
     /// The whole of an unknown value.
     Value(Slot),
 }
+
+/// The label of patterns that no one asks for.
+pub(super) const NO_LABEL: u32 = u32::MAX;
 
 /// A policy's `?`.
 pub(super) const ONE: Atom = Atom::Except("");
@@ -52,6 +55,8 @@ pub(super) struct Node {
 pub(super) struct Trie {
     pub(super) nodes: Vec<Node>,
     sets: RefCell<Sets>,
+    /// How many nodes were walked through for what is not known yet.
+    spent: Cell<usize>,
 }
 
 /// Sets of nodes that have been met: every place where a reader can be that reads no value.
@@ -68,8 +73,8 @@ pub(super) struct Met {
     nodes: Rc<[u32]>,
     /// The nodes behind the values that can begin here.
     pub(super) values: Rc<[(u32, Slot)]>,
-    /// A pattern that ends here.
-    pub(super) end: Option<u32>,
+    /// The patterns that end here.
+    pub(super) ends: Rc<[u32]>,
     /// Whether every word goes on from here to an end.
     pub(super) all: bool,
 }
@@ -79,13 +84,19 @@ impl Trie {
         Self {
             nodes: vec![Node::default()],
             sets: RefCell::default(),
+            spent: Cell::new(0),
         }
     }
 
     /// The trie of one pattern.
     pub(super) fn of(atoms: &[Atom]) -> Self {
+        Self::labelled(atoms, NO_LABEL)
+    }
+
+    /// The trie of one pattern, which can be asked for.
+    pub(super) fn labelled(atoms: &[Atom], label: u32) -> Self {
         let mut trie = Self::new();
-        trie.add(atoms, 0);
+        trie.add(atoms, label);
         trie
     }
 
@@ -149,6 +160,7 @@ impl Trie {
         for node in &nodes {
             reached.extend(self.closure(*node, may_skip));
         }
+        self.spent.set(self.spent.get() + reached.len() + 1);
         reached.sort_unstable();
         reached.dedup();
         let at = |node: &u32| &self.nodes[*node as usize];
@@ -161,10 +173,10 @@ impl Trie {
             Atom::Value(slot) => Some((*next, *slot)),
             _ => None,
         });
-        let mut ends = kept.iter().flat_map(|node| &at(node).ends);
+        let ends = kept.iter().flat_map(|node| &at(node).ends).copied();
         let met = Met {
             values: values.filter(|_| all.is_none()).collect(),
-            end: ends.next().copied(),
+            ends: ends.collect(),
             nodes: kept.into(),
             all: all.is_some(),
         };
@@ -173,6 +185,11 @@ impl Trie {
         sets.known.push(met);
         sets.ids.insert(nodes, id);
         id
+    }
+
+    /// How many nodes it took to come to know the sets.
+    pub(super) fn spent(&self) -> usize {
+        self.spent.get()
     }
 
     /// What is known of a set.
@@ -253,10 +270,12 @@ struct Inner {
     states: Vec<Vec<u32>>,
     ids: HashMap<Vec<u32>, u32>,
     steps: HashMap<(u32, char), u32>,
+    /// How many nodes were walked through.
+    spent: usize,
 }
 
-/// The most states of one determinization.
-const MAX_STATES: usize = 20_000;
+/// The most nodes that one determinization may walk through.
+const MAX_NODES: usize = 40_000;
 
 impl Lazy {
     pub(super) fn new(trie: Trie) -> Self {
@@ -264,6 +283,7 @@ impl Lazy {
             states: vec![vec![0]],
             ids: HashMap::from([(vec![0], Self::START)]),
             steps: HashMap::new(),
+            spent: 0,
         };
         Self {
             trie,
@@ -286,20 +306,21 @@ impl Lazy {
     /// The state after one more character.
     ///
     /// # Errors
-    /// [`Limit`] when there are too many states.
+    /// [`Limit`] when there are too many states, or they are too large.
     pub(super) fn step(&self, state: u32, c: char) -> Result<u32, Limit> {
         let mut inner = self.inner.borrow_mut();
         if let Some(known) = inner.steps.get(&(state, c)) {
             return Ok(*known);
+        }
+        inner.spent += inner.states[state as usize].len() + 1;
+        if inner.spent > MAX_NODES {
+            return Err(Limit);
         }
         let next = self.after(&inner.states[state as usize], c);
         let id = if let Some(known) = inner.ids.get(&next) {
             *known
         } else {
             let id = index(inner.states.len());
-            if inner.states.len() >= MAX_STATES {
-                return Err(Limit);
-            }
             inner.states.push(next.clone());
             inner.ids.insert(next, id);
             id

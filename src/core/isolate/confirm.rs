@@ -1,9 +1,11 @@
 //! Two concrete devices, tried on the policy engine itself.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::atom::{Atom, Slot};
-use super::scene::{Client, Scene, Station, after};
+use super::scene::{Client, Scene, Station};
+use super::shape::{after, text};
 use super::slots::{
     Assignment, CLIENT_ID, IS_ATTACHED, Kind, Side, Slots, THING, THING_NAME, fold,
 };
@@ -15,6 +17,8 @@ const MAX_SETTINGS: usize = 48;
 /// The deepest topic, in levels, whose filters are tried in every combination; in a deeper one, at
 /// most two levels are `+`.
 const ALL_WAYS: usize = 5;
+/// The most groups of shared subscriptions that are tried.
+const MAX_GROUPS: usize = 16;
 /// Levels below these are not `+`.
 const MAX_LEVELS: usize = 8;
 
@@ -22,6 +26,8 @@ const MAX_LEVELS: usize = 8;
 pub(super) struct Confirm<'a> {
     fleet: &'a Fleet<'a>,
     slots: &'a Slots<'a>,
+    /// How many questions the engine was asked.
+    pub(super) asked: Cell<usize>,
 }
 
 /// One device with concrete values.
@@ -39,7 +45,11 @@ pub(super) struct Cast<'a> {
 
 impl<'a> Confirm<'a> {
     pub(super) fn new(fleet: &'a Fleet<'a>, slots: &'a Slots<'a>) -> Self {
-        Self { fleet, slots }
+        Self {
+            fleet,
+            slots,
+            asked: Cell::new(0),
+        }
     }
 
     /// Gives every value that has none yet a text; `None` when there are not enough names.
@@ -107,17 +117,13 @@ impl<'a> Confirm<'a> {
 
     /// Client ids that the policies may let the device connect with.
     fn clients(&self, side: Side, assigned: &Assignment, name: &str) -> Vec<String> {
-        let policies = [
-            self.fleet.policies,
-            self.fleet.other.unwrap_or(self.fleet.policies),
-        ];
-        let scene = Scene::new(self.slots, policies, assigned.clone());
+        let scene = Scene::new(self.slots, self.fleet, assigned.clone());
         let names = assigned.iter().filter_map(|(slot, text)| {
             let is_name = self.slots.kind(*slot) == Kind::Name;
             text.clone().filter(|_| is_name)
         });
         let names: Vec<String> = names.collect();
-        let fillers = ["x", "", "+", "#", "*"].map(str::to_owned);
+        let fillers = ["x", "", "+", "#", "*", "***"].map(str::to_owned);
         let mut found = vec![name.to_owned()];
         for attached in [false, true] {
             let station = Station {
@@ -125,6 +131,12 @@ impl<'a> Confirm<'a> {
                 attached,
                 client: Client::Like(vec![super::atom::ANY]),
             };
+            found.extend(
+                scene
+                    .compared(&station)
+                    .iter()
+                    .filter_map(|atoms| text(atoms)),
+            );
             let entries = scene.access(&station, Action::Connect).entries;
             for rest in after(&entries, &self.fleet.place.arn("client", "")) {
                 for filler in names.iter().chain(&fillers) {
@@ -136,6 +148,11 @@ impl<'a> Confirm<'a> {
             }
         }
         found
+    }
+
+    /// Client ids that the first device could have.
+    pub(super) fn client_ids(devices: &[Cast<'a>; 2]) -> Vec<String> {
+        devices[0].clients.clone()
     }
 
     /// Whether both devices can do this with this client id or topic; and how.
@@ -209,7 +226,7 @@ impl<'a> Confirm<'a> {
             Action::Publish => packets.push(may(Action::Publish, word)?),
             _ => {
                 let receive = may(Action::Receive, word)?;
-                let filters = filters(word, &groups(cast)).into_iter();
+                let filters = filters(word, &groups(cast, &device.client_id)).into_iter();
                 let mut allowed = filters.filter_map(|filter| may(Action::Subscribe, &filter));
                 packets.extend([allowed.next()?, receive]);
             }
@@ -230,6 +247,7 @@ impl<'a> Confirm<'a> {
             action,
             resource: &resource,
         };
+        self.asked.set(self.asked.get() + 1);
         let decision = decide(cast.policies, facts, request);
         if !decision.allowed() {
             return None;
@@ -314,23 +332,28 @@ fn settings(policies: &[NamedPolicy], fixed: &BTreeSet<String>) -> Vec<BTreeMap<
     all
 }
 
-/// The groups of shared subscriptions that policies name.
-fn groups(cast: &Cast<'_>) -> Vec<String> {
-    let patterns = cast
+/// Groups of shared subscriptions: what stands behind `$share/` in the policies, and whatever else
+/// can be a level of a filter.
+fn groups(cast: &Cast<'_>, client: &str) -> Vec<String> {
+    let mut found = vec!["group".to_owned(), cast.name.clone(), client.to_owned()];
+    let statements = cast
         .policies
         .iter()
-        .flat_map(|named| named.document.statements())
-        .flat_map(|statement| &statement.resources.patterns);
-    let mut found = vec!["group".to_owned()];
-    for pattern in patterns {
-        let named = pattern.as_written().split("$share/").nth(1);
-        let group = named.and_then(|rest| rest.split(['/', '*', '?']).next());
-        found.extend(
-            group
-                .filter(|group| !group.is_empty() && !group.contains('$'))
-                .map(str::to_owned),
-        );
+        .flat_map(|named| named.document.statements());
+    for pattern in statements.flat_map(|statement| &statement.resources.patterns) {
+        let (_, filter) = pattern
+            .as_written()
+            .split_once("topicfilter/")
+            .unwrap_or_default();
+        found.extend(filter.split(['/', '*', '?']).map(str::to_owned));
     }
+    found.extend(cast.values.values().cloned());
+    let mut seen = BTreeSet::new();
+    found.retain(|group| {
+        let fits = !group.is_empty() && !group.contains(['/', '+', '#', '$', '*', '?']);
+        fits && seen.insert(group.clone())
+    });
+    found.truncate(MAX_GROUPS);
     found
 }
 

@@ -5,8 +5,8 @@
 //! All names at once: patterns become automata in which a variable is an unknown value, and the
 //! search walks their product for a word that both devices may use. What it finds is tried with
 //! concrete names and the policy engine itself; where nothing is found, there is nothing. Where
-//! something is found that no names bear out, policies made of whole levels are split by which
-//! names equal which levels, which decides them exactly; any others are *not proved*.
+//! something is found that no names bear out, names are split by which levels of the policies they
+//! equal, which decides policies made of whole levels exactly; what stays open then is *not proved*.
 
 mod atom;
 mod confirm;
@@ -14,9 +14,11 @@ mod names;
 mod prove;
 mod scene;
 mod search;
+mod shape;
 mod slots;
 mod split;
 mod track;
+mod truth;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -289,6 +291,8 @@ pub struct Verdict {
     pub open: BTreeSet<String>,
     /// How many searches it took.
     pub searches: usize,
+    /// How many steps they took.
+    pub steps: usize,
 }
 
 impl Verdict {

@@ -2,6 +2,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use regex_automata::Anchored;
+use regex_automata::dfa::{Automaton, StartKind, dense};
+use regex_automata::nfa::thompson;
+use regex_automata::util::primitives::StateID;
+use regex_automata::util::{start, syntax};
 
 use super::atom::{ANY, Atom, Lazy, ONE, Trie};
 use crate::explain::{Explain, Kind};
@@ -16,8 +23,104 @@ pub enum Names {
     All,
     /// Those that one of these patterns of `*` and `?` matches.
     Like(Vec<String>),
+    /// Those that a regular expression matches as a whole.
+    Matching(Regex),
     /// Exactly these; sorted, no two alike.
     Listed(Vec<String>),
+}
+
+/// A regular expression of names, as an automaton.
+#[derive(Clone, Debug)]
+pub struct Regex {
+    text: String,
+    dfa: Arc<dense::DFA<Vec<u32>>>,
+}
+
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Regex {}
+
+/// The most bytes that an automaton of names, and its making, may take up.
+const MAX_AUTOMATON: usize = 4 << 20;
+
+impl Regex {
+    fn parse(text: &str) -> Result<Self, NamesError> {
+        let bad = |problem: String| NamesError::Regex(text.to_owned(), problem);
+        let syntax = syntax::Config::new().unicode(false).utf8(false);
+        // By itself first: what is put around it must not mend it.
+        syntax::parse_with(text, &syntax).map_err(|error| bad(last_line(&error)))?;
+        let dfa = dense::Builder::new()
+            .syntax(syntax)
+            .thompson(thompson::Config::new().nfa_size_limit(Some(MAX_AUTOMATON)))
+            .configure(
+                dense::Config::new()
+                    .start_kind(StartKind::Anchored)
+                    .dfa_size_limit(Some(MAX_AUTOMATON))
+                    .determinize_size_limit(Some(MAX_AUTOMATON)),
+            )
+            .build(&format!("(?:{text})\\z"))
+            .map_err(|error| bad(last_line(&error)))?;
+        let dfa = Arc::new(dfa);
+        let text = text.to_owned();
+        Ok(Self { text, dfa })
+    }
+
+    /// The state before the first character.
+    fn start(&self) -> Option<StateID> {
+        self.dfa.universal_start_state(Anchored::Yes).or_else(|| {
+            let config = start::Config::new().anchored(Anchored::Yes);
+            self.dfa.start_state(&config).ok()
+        })
+    }
+
+    /// Our number of a state: 0 is the first one.
+    fn number(&self, id: StateID) -> Option<u32> {
+        (!self.dfa.is_dead_state(id) && !self.dfa.is_quit_state(id)).then(|| id.as_u32() + 1)
+    }
+
+    fn state(&self, number: u32) -> Option<StateID> {
+        match number.checked_sub(1) {
+            None => self.start(),
+            Some(id) => StateID::new(usize::try_from(id).ok()?).ok(),
+        }
+    }
+
+    fn step(&self, number: u32, c: char) -> Option<u32> {
+        let byte = u8::try_from(c).ok()?;
+        self.number(self.dfa.next_state(self.state(number)?, byte))
+    }
+
+    fn accepts(&self, number: u32) -> bool {
+        self.state(number)
+            .is_some_and(|id| self.dfa.is_match_state(self.dfa.next_eoi_state(id)))
+    }
+
+    /// A few characters of names from each class that it tells apart.
+    fn characters(&self) -> BTreeSet<char> {
+        let mut classes: HashMap<u8, usize> = HashMap::new();
+        let classes_of = self.dfa.byte_classes();
+        let few = |c: &char| {
+            let class = u8::try_from(*c).map_or(0, |byte| classes_of.get(byte));
+            let count = classes.entry(class).or_default();
+            *count += 1;
+            *count <= OF_A_CLASS
+        };
+        ('-'..='z').filter(|c| in_names(*c)).filter(few).collect()
+    }
+}
+
+/// How many characters of a class are told apart.
+const OF_A_CLASS: usize = 3;
+
+/// What a message of several lines, with the expression marked, comes down to.
+fn last_line(error: &impl ToString) -> String {
+    let text = error.to_string();
+    let line = text.lines().last().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }
 
 impl Names {
@@ -33,6 +136,30 @@ impl Names {
             }
         }
         Ok(Self::Like(patterns.to_vec()))
+    }
+
+    /// The names that a regular expression matches from beginning to end.
+    ///
+    /// # Errors
+    /// `isolate.names` when it cannot be read, is too large, or matches fewer than two names.
+    pub fn matching(text: &str) -> Result<Self, NamesError> {
+        let names = Self::Matching(Regex::parse(text)?);
+        let reader = Reader::new(&names);
+        let mut found = BTreeSet::new();
+        for count in 0..2 {
+            let name = reader.walk(&found).ok_or(NamesError::Few(count))?;
+            found.insert(name);
+        }
+        drop(reader);
+        Ok(names)
+    }
+
+    /// How many names are listed.
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Listed(list) => list.len(),
+            Self::All | Self::Like(_) | Self::Matching(_) => 0,
+        }
     }
 
     /// Exactly these names.
@@ -71,6 +198,9 @@ pub enum NamesError {
     /// A pattern that matches no thing's name.
     #[error("`{0}` is not a pattern of thing names: `a-z A-Z 0-9 : _ -`, `*` and `?`")]
     Pattern(String),
+    /// No regular expression.
+    #[error("`{0}` cannot be used as a regular expression: {1}")]
+    Regex(String, String),
 }
 
 impl Explain for NamesError {
@@ -92,6 +222,7 @@ pub(super) struct Reader<'a> {
 enum How<'a> {
     All,
     Like(Lazy),
+    Matching(&'a Regex),
     Listed(&'a [String], RefCell<Ranges>),
 }
 
@@ -128,6 +259,7 @@ impl<'a> Reader<'a> {
                 }
                 How::Like(Lazy::new(trie))
             }
+            Names::Matching(regex) => How::Matching(regex),
             Names::Listed(list) => {
                 let mut ranges = Ranges::default();
                 ranges.id((0, u32::try_from(list.len()).unwrap_or(u32::MAX), 0));
@@ -148,6 +280,7 @@ impl<'a> Reader<'a> {
                 let next = set.step(state, c).ok()?;
                 (!set.dead(next)).then_some(next)
             }
+            How::Matching(regex) => regex.step(state, c),
             How::Listed(list, ranges) => {
                 let mut ranges = ranges.borrow_mut();
                 let (from, to, read) = ranges.known[state as usize];
@@ -167,6 +300,7 @@ impl<'a> Reader<'a> {
         match &self.how {
             How::All => state == 1,
             How::Like(set) => set.hit(state),
+            How::Matching(regex) => regex.accepts(state),
             How::Listed(list, ranges) => {
                 let (from, _, read) = ranges.borrow().known[state as usize];
                 list[from as usize].len() == read as usize
@@ -177,7 +311,7 @@ impl<'a> Reader<'a> {
     /// Whether only one name goes on so.
     pub(super) fn single(&self, state: u32) -> bool {
         match &self.how {
-            How::All | How::Like(_) => false,
+            How::All | How::Like(_) | How::Matching(_) => false,
             How::Listed(_, ranges) => {
                 let (from, to, _) = ranges.borrow().known[state as usize];
                 to - from == 1
@@ -204,6 +338,7 @@ impl<'a> Reader<'a> {
                 set.characters(START, &mut found);
                 found
             }
+            How::Matching(regex) => regex.characters(),
             How::Listed(list, _) => list.iter().flat_map(|name| name.chars()).collect(),
         }
     }
@@ -289,6 +424,37 @@ mod tests {
         }
         assert!(Names::listed(strings(&["a", "a b"])).is_err());
         assert_eq!(Names::listed(strings(&["a"])), Err(NamesError::Few(1)));
+    }
+
+    #[test]
+    fn a_regular_expression_names_what_it_matches_as_a_whole() {
+        let names = Names::matching("pump-[0-9]{2}|valve(-[a-z]+)?").unwrap();
+        let reader = Reader::new(&names);
+        for (name, expected) in [
+            ("pump-01", true),
+            ("pump-1", false),
+            ("pump-011", false),
+            ("valve", true),
+            ("valve-x", true),
+            ("valve-", false),
+            ("xvalve", false),
+            ("", false),
+        ] {
+            assert_eq!(reader.contains(name), expected, "{name}");
+        }
+        let two = reader.fresh(&BTreeSet::new()).unwrap();
+        assert!(reader.contains(&two), "{two}");
+        for (bad, part) in [
+            ("a(?=b)", "look-around"),
+            ("a(", "unclosed group"),
+            ("a)|(b", "unopened group"),
+            ("[a-z]{1,100}{1,100}", "size limit"),
+            ("pump", "1 names"),
+            ("a b", "0 names"),
+        ] {
+            let error = Names::matching(bad).unwrap_err().to_string();
+            assert!(error.contains(part), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -4,43 +4,88 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::atom::{ANY, Atom, Lazy, Trie};
+use super::atom::{ANY, Atom, Lazy, NO_LABEL, Trie};
 use super::confirm::Confirm;
-use super::names::in_names;
-use super::scene::{Access, Client, Scene, Station, Way, after, filter_set, text};
+use super::names::{Names, in_names};
+use super::scene::{Access, Client, Scene, Station, Way};
 use super::search::{Found, Question, walk};
+use super::shape::{after, filter_set, text};
 use super::slots::{Assignment, Kind, Side, Slots};
 use super::track::Track;
 use super::{Counterexample, Doubt, Fleet, Limit, Reach, Verdict, Why, split};
 use crate::core::policy::Action;
 
-/// The most states that all searches for one way to reach may walk through.
-const BUDGET: usize = 20_000;
+/// The most steps that the search for one way to reach may take: some tens of milliseconds.
+pub(super) const BUDGET: usize = 12_000;
+/// The most steps that all cases of one way to reach may take together.
+pub(super) const CASES: usize = 50_000;
+/// The steps that it takes to put one pattern together, in every state of both devices.
+const PER_PATTERN: usize = 8;
+/// The steps that a name of a list adds to the budget, and the most names that do.
+const PER_NAME: usize = 20;
+const MAX_LISTED: usize = 20_000;
+/// The most patterns that are read side by side, and in one track.
+const MAX_TRIES: [usize; 2] = [32, 16];
 /// The most findings of one search that are tried with concrete names.
 const TRIES: usize = 12;
 
-/// Looks for two devices that the fleet's policies do not keep apart.
+/// Looks for two devices that the fleet's policies do not keep apart. What holds for any names holds
+/// for a list of them, however long: only what is left is searched with the very names.
 pub fn prove(fleet: &Fleet<'_>) -> Verdict {
+    if fleet.names == Names::All {
+        return search(fleet, &Reach::ALL);
+    }
+    let wide = Fleet {
+        place: fleet.place.clone(),
+        names: Names::All,
+        same: fleet.same.clone(),
+        unique: fleet.unique.clone(),
+        shared: fleet.shared.clone(),
+        ..*fleet
+    };
+    let mut wide = search(&wide, &Reach::ALL);
+    let found = wide.counterexamples.iter().map(|one| one.reach);
+    let left: Vec<Reach> = found
+        .chain(wide.doubts.iter().map(|one| one.reach))
+        .collect();
+    if left.is_empty() {
+        return wide;
+    }
+    let mut verdict = search(fleet, &left);
+    verdict.counterexamples.sort_by_key(|one| one.reach);
+    verdict.doubts.sort_by_key(|one| one.reach);
+    verdict.statements.append(&mut wide.statements);
+    verdict.statements.sort_unstable();
+    verdict.statements.dedup();
+    verdict.free.append(&mut wide.free);
+    verdict.open.append(&mut wide.open);
+    verdict.searches += wide.searches;
+    verdict.steps += wide.steps;
+    verdict
+}
+
+fn search(fleet: &Fleet<'_>, reaches: &[Reach]) -> Verdict {
     let slots = Slots::new(&fleet.names, &fleet.same, &fleet.unique);
     let prover = Prover::new(fleet, &slots);
     let scene = prover.scene(Assignment::new());
     let mut verdict = Verdict::default();
-    for reach in Reach::ALL {
+    let budget = BUDGET + fleet.names.count().min(MAX_LISTED) * PER_NAME;
+    for reach in reaches.iter().copied() {
         // Of two devices of one kind, either may be the first.
         if reach == Reach::ReceiveFrom && fleet.other.is_none() {
             continue;
         }
-        prover.left.set(BUDGET);
-        match prover.ask(&scene, reach) {
+        prover.left.set(budget);
+        let mut answer = prover.ask(&scene, reach);
+        verdict.steps += budget - prover.left.get();
+        if matches!(answer, Answer::Perhaps(Why::Unconfirmed { .. })) {
+            prover.left.set(CASES);
+            answer = split::decide(&prover, reach);
+            verdict.steps += CASES - prover.left.get();
+        }
+        match answer {
             Answer::No => {}
             Answer::Yes(found) => verdict.counterexamples.push(*found),
-            Answer::Perhaps(_) if split::whole_levels(fleet) => {
-                match split::decide(&prover, reach) {
-                    Answer::No => {}
-                    Answer::Yes(found) => verdict.counterexamples.push(*found),
-                    Answer::Perhaps(why) => verdict.doubts.push(Doubt { reach, why }),
-                }
-            }
             Answer::Perhaps(why) => verdict.doubts.push(Doubt { reach, why }),
         }
     }
@@ -80,6 +125,8 @@ struct Equipped {
     station: Station,
     /// Its thing's name.
     name: Vec<Atom>,
+    /// What that is not.
+    not_named: Option<Rc<Lazy>>,
     connect: Access,
     publish: Access,
     receive: Access,
@@ -106,11 +153,7 @@ impl<'a> Prover<'a> {
     }
 
     pub(super) fn scene(&self, assigned: Assignment) -> Scene<'a> {
-        let policies = [
-            self.fleet.policies,
-            self.fleet.other.unwrap_or(self.fleet.policies),
-        ];
-        Scene::new(self.slots, policies, assigned)
+        Scene::new(self.slots, self.fleet, assigned)
     }
 
     /// Whether a device can reach another in this way, names and all decided by what was found.
@@ -118,16 +161,22 @@ impl<'a> Prover<'a> {
         let mut yes = None;
         let mut doubt = None;
         let mut tried = BTreeSet::new();
-        let outcome = self.search(scene, reach, &mut |found| {
-            let statements = found.ends.iter().filter_map(|label| scene.label(*label));
-            doubt.get_or_insert_with(|| Why::Unconfirmed {
-                word: found.word.clone(),
-                statements: statements.collect(),
-            });
-            if tried.insert((found.word.clone(), found.spans.clone())) {
-                yes = self.try_out(scene, reach, &found);
-            }
-            yes.is_none() && tried.len() < TRIES
+        let outcome = self.pay(PER_PATTERN * scene.size()).and_then(|()| {
+            self.search(scene, reach, &mut |found| {
+                if told_apart(scene, &found) {
+                    return true;
+                }
+                let statements = found.ends.iter().flat_map(|ends| ends.iter().take(1));
+                let statements = statements.filter_map(|label| scene.label(*label));
+                doubt.get_or_insert_with(|| Why::Unconfirmed {
+                    word: found.word.clone(),
+                    statements: statements.collect(),
+                });
+                if tried.insert((found.word.clone(), found.spans.clone())) {
+                    yes = self.try_out(scene, reach, &found);
+                }
+                yes.is_none() && tried.len() < TRIES
+            })
         });
         match (yes, doubt, outcome) {
             (Some(found), ..) => Answer::Yes(Box::new(found)),
@@ -137,9 +186,17 @@ impl<'a> Prover<'a> {
         }
     }
 
+    /// Takes steps off the budget.
+    fn pay(&self, steps: usize) -> Result<(), Limit> {
+        let left = self.left.get().checked_sub(steps);
+        self.left.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(Limit)
+    }
+
     /// Tries a finding with concrete values: first the very word, then any.
     fn try_out(&self, scene: &Scene<'a>, reach: Reach, found: &Found) -> Option<Counterexample> {
         for (word, spans) in self.variants(found) {
+            self.pay(self.confirm.asked.take()).ok()?;
             let mut assigned = scene.assigned.clone();
             let texts = spans.into_iter().map(|(slot, text)| (slot, Some(text)));
             let pinned: BTreeSet<_> = texts
@@ -152,13 +209,20 @@ impl<'a> Prover<'a> {
                 continue;
             };
             let devices = self.confirm.devices(&assigned, &pinned);
-            if let Some(yes) = self.confirm.check(&devices, reach, &word) {
-                return Some(yes);
+            let mut words = vec![word];
+            if reach == Reach::Connect {
+                words.extend(Confirm::client_ids(&devices));
+            }
+            let mut checked = words.iter().filter(|word| !word.is_empty());
+            let yes = checked.find_map(|word| self.confirm.check(&devices, reach, word));
+            // A limit met here only leaves the doubt standing.
+            let _ = self.pay(self.confirm.asked.take());
+            if yes.is_some() {
+                return yes;
             }
             let concrete = self.scene(assigned);
             let mut yes = None;
             let mut tries = 0;
-            // A limit met here only leaves the doubt standing.
             let _ = self.search(&concrete, reach, &mut |found| {
                 tries += 1;
                 yes = self.confirm.check(&devices, reach, &found.word);
@@ -246,6 +310,10 @@ impl<'a> Prover<'a> {
     }
 
     fn question(&self, tracks: Vec<Track>) -> Result<Question<'_>, Limit> {
+        let tries = tracks.iter().map(|track| track.tries.len());
+        if tries.clone().sum::<usize>() > MAX_TRIES[0] || tries.max() > Some(MAX_TRIES[1]) {
+            return Err(Limit);
+        }
         Ok(Question {
             letters: letters(&tracks, self.slots)?.into(),
             tracks,
@@ -255,40 +323,58 @@ impl<'a> Prover<'a> {
     }
 
     /// Every state in which a device can be connected.
-    fn stations(&self, scene: &Scene<'a>, side: Side) -> Result<Vec<Equipped>, Limit> {
+    fn states(&self, scene: &Scene<'a>, side: Side) -> Vec<Station> {
+        let any = Station {
+            side,
+            attached: self.fleet.exclusive,
+            client: Client::Like(vec![ANY]),
+        };
+        let (uses_client, compared) = (scene.uses_client_id(side), scene.compared(&any));
         let mut stations = Vec::new();
-        if !self.fleet.exclusive {
+        if !self.fleet.exclusive || uses_client || !compared.is_empty() {
             stations.push(Station {
                 side,
                 attached: true,
                 client: Client::Own,
             });
         }
-        let any = Station {
-            side,
-            attached: self.fleet.exclusive,
-            client: Client::Like(vec![ANY]),
-        };
-        if scene.uses_client_id(side) {
+        let others = if uses_client {
             let entries = scene.access(&any, Action::Connect).entries;
-            for client in after(&entries, &self.fleet.place.arn("client", "")) {
-                let client = text(&client).map_or(Client::Like(client), Client::Is);
-                stations.push(Station {
-                    client,
-                    ..any.clone()
-                });
-            }
+            after(&entries, &self.fleet.place.arn("client", ""))
         } else {
-            stations.push(any);
+            vec![vec![ANY]]
+        };
+        let compared = compared.into_iter().map(|client| (client, true));
+        let clients = compared.chain(others.into_iter().map(|client| (client, false)));
+        // With its thing's name as client id, a device is in the first of the states.
+        for (client, exact) in clients.filter(|one| one.0 != scene.name(side)) {
+            let client = match text(&client) {
+                Some(text) => Client::Is(text),
+                None if exact => Client::Exactly(client),
+                None => Client::Like(client),
+            };
+            let station = Station {
+                client,
+                ..any.clone()
+            };
+            if !stations.contains(&station) {
+                stations.push(station);
+            }
         }
+        stations
+    }
+
+    /// Every state, with what the device may do in it.
+    fn stations(&self, scene: &Scene<'a>, side: Side) -> Result<Vec<Equipped>, Limit> {
         let mut equipped = Vec::new();
-        for station in stations {
+        for station in self.states(scene, side) {
             let one = Equipped {
                 connect: scene.access(&station, Action::Connect),
                 publish: scene.access(&station, Action::Publish),
                 receive: scene.access(&station, Action::Receive),
                 subscribe: scene.access(&station, Action::Subscribe),
                 name: scene.name(side),
+                not_named: scene.not_named(side),
                 station,
             };
             if self.can_connect(&one)? {
@@ -323,9 +409,12 @@ impl<'a> Prover<'a> {
     fn connects(track: &mut Track, one: &Equipped, way: &Way) {
         let client = match &one.station.client {
             Client::Own => one.name.clone(),
-            Client::Like(atoms) => atoms.clone(),
+            Client::Like(atoms) | Client::Exactly(atoms) => atoms.clone(),
             Client::Is(text) => text.chars().map(Atom::Char).collect(),
         };
+        if one.station.client == Client::Own {
+            track.guards.extend(one.not_named.clone());
+        }
         let prefix = track.prefix.chars().map(Atom::Char);
         let whole: Vec<Atom> = prefix.chain(client).collect();
         track.tries.push(Rc::new(Trie::of(&whole)));
@@ -391,6 +480,17 @@ impl<'a> Prover<'a> {
             }
         }
     }
+}
+
+/// Whether no names bear a finding out, whatever they are.
+fn told_apart(scene: &Scene<'_>, found: &Found) -> bool {
+    let named = |ends: &&Rc<[u32]>| ends.iter().all(|label| *label != NO_LABEL);
+    let mut ends = found.ends.iter().filter(named);
+    let (Some(one), Some(two)) = (ends.next(), ends.next()) else {
+        return false;
+    };
+    let mut pairs = one.iter().flat_map(|a| two.iter().map(move |b| (*a, *b)));
+    pairs.all(|(a, b)| scene.told_apart(a, b))
 }
 
 /// Adds what an access asks of a word.

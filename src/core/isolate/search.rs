@@ -23,7 +23,7 @@ pub(super) struct Question<'a> {
     pub(super) slots: &'a Slots<'a>,
     /// The characters of words; the first stands for all that no pattern names.
     pub(super) letters: Rc<[char]>,
-    /// How many states may still be walked through, over all walks.
+    /// How many steps may still be taken, over all walks.
     pub(super) left: &'a Cell<usize>,
 }
 
@@ -33,8 +33,8 @@ pub(super) struct Found {
     pub(super) word: String,
     /// Each value with where in the word, in characters, it was read.
     pub(super) spans: Vec<(Slot, usize, usize)>,
-    /// The patterns that end the word, by the labels of the tries.
-    pub(super) ends: Vec<u32>,
+    /// The patterns that end the word: for each trie, by its labels.
+    pub(super) ends: Vec<Rc<[u32]>>,
     /// The letters of the question.
     pub(super) letters: Rc<[char]>,
 }
@@ -62,6 +62,8 @@ struct Walk<'q> {
     trails: Vec<Option<Trail>>,
     /// The first bit of each track.
     bits: Vec<u32>,
+    /// How many steps the patterns have taken.
+    spent: Cell<usize>,
 }
 
 /// Walks until there is nothing new, or `on_found` has enough and says `false`.
@@ -78,17 +80,17 @@ pub(super) fn walk(
         bits.push(bit);
         bit += u32::try_from(track.tries.len()).unwrap_or(u32::MAX / 4);
     }
-    if bit > 32 || question.tracks.iter().any(|track| track.tries.len() > 16) {
-        return Err(Limit);
-    }
     let mut walk = Walk {
         question,
         states: Vec::new(),
         ids: HashMap::new(),
         trails: Vec::new(),
         bits,
+        spent: Cell::new(0),
     };
+    walk.spent.set(walk.spent());
     walk.begin()?;
+    walk.pay(walk.states.len())?;
     let mut at = 0;
     while at < walk.states.len() {
         if !walk.arrive(at, on_found)? {
@@ -96,6 +98,7 @@ pub(super) fn walk(
         }
         for letter in question.letters.iter() {
             walk.go(at, *letter)?;
+            walk.pay(1)?;
         }
         at += 1;
     }
@@ -121,13 +124,25 @@ impl Walk<'_> {
         Ok(())
     }
 
+    fn spent(&self) -> usize {
+        let tries = self.question.tracks.iter().flat_map(|track| &track.tries);
+        tries.map(|trie| trie.spent()).sum()
+    }
+
+    /// Takes steps off the budget: so many, and those that the patterns took.
+    fn pay(&self, steps: usize) -> Result<(), Limit> {
+        let spent = self.spent();
+        let steps = steps + spent - self.spent.replace(spent);
+        let left = self.question.left.get().checked_sub(steps);
+        self.question.left.set(left.unwrap_or(0));
+        left.map(|_| ()).ok_or(Limit)
+    }
+
     fn add(&mut self, state: Vec<Joint>, trail: Option<Trail>) -> Result<(), Limit> {
         let state = Rc::new(state);
         if self.ids.contains_key(&state) {
             return Ok(());
         }
-        let left = self.question.left.get().checked_sub(1).ok_or(Limit)?;
-        self.question.left.set(left);
         let id = u32::try_from(self.states.len()).map_err(|_| Limit)?;
         // A word has at least one letter, so a start is not the same as a state like it later on.
         if trail.is_some() {
@@ -175,6 +190,7 @@ impl Walk<'_> {
         let mut ways: Vec<(Vec<Joint>, u32, u32)> = vec![(Vec::new(), 0, 0)];
         for ((track, joint), bit) in tracks.iter().zip(&*from).zip(&self.bits) {
             let turns = track.turns(joint, letter, slots)?;
+            self.pay(ways.len() * turns.len())?;
             let mut next = Vec::with_capacity(ways.len() * turns.len());
             for (joints, closed, opened) in &ways {
                 for turn in &turns {
@@ -240,13 +256,13 @@ impl Walk<'_> {
             return Ok(true);
         }
         let state = &self.states[at];
-        let mut ways: Vec<(u32, Vec<u32>)> = vec![(0, Vec::new())];
+        let mut ways: Vec<(u32, Vec<Rc<[u32]>>)> = vec![(0, Vec::new())];
         for ((track, joint), bit) in self.question.tracks.iter().zip(&**state).zip(&self.bits) {
             let endings = track.endings(joint, self.question.slots)?;
             let mut next = Vec::new();
             for (closed, labels) in &ways {
                 for (more, ends) in &endings {
-                    let labels = labels.iter().chain(ends).copied().collect();
+                    let labels = labels.iter().chain(ends).cloned().collect();
                     next.push((closed | u32::from(*more) << bit, labels));
                 }
             }
@@ -262,7 +278,7 @@ impl Walk<'_> {
     }
 
     /// The word that led here, and where its values were.
-    fn found(&self, at: usize, last: u32, ends: Vec<u32>) -> Found {
+    fn found(&self, at: usize, last: u32, ends: Vec<Rc<[u32]>>) -> Found {
         let mut path = Vec::new();
         let mut here = at;
         while let Some(trail) = self.trails[here] {

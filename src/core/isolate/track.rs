@@ -65,6 +65,10 @@ pub(super) struct Turn {
     pub(super) opened: u16,
 }
 
+/// How a word can end: the values that end with it, a bit for each trie; and the labels of each
+/// trie's patterns.
+pub(super) type Ending = (u16, Vec<Rc<[u32]>>);
+
 /// A group number for values that begin just now.
 pub(super) const NEW: u8 = u8::MAX;
 
@@ -152,7 +156,7 @@ impl Track {
     }
 
     /// Whether all tries match here and no guard does: which values end here, and the labels.
-    fn finish(&self, at: &Joint, slots: &Slots<'_>) -> Option<(u16, Vec<u32>)> {
+    fn finish(&self, at: &Joint, slots: &Slots<'_>) -> Option<Ending> {
         let (mut closed, mut labels) = (0, Vec::new());
         for (n, (trie, spot)) in self.tries.iter().zip(&at.spots).enumerate() {
             let set = if spot.span > 0 {
@@ -165,18 +169,18 @@ impl Track {
             } else {
                 spot.node
             };
-            labels.push(trie.met(set).end?);
+            let ends = trie.met(set).ends;
+            if ends.is_empty() {
+                return None;
+            }
+            labels.push(ends);
         }
         let mut guards = self.guards.iter().zip(&at.guards);
         (!guards.any(|(set, at)| set.hit(*at))).then_some((closed, labels))
     }
 
     /// Every way to end the word here.
-    pub(super) fn endings(
-        &self,
-        at: &Joint,
-        slots: &Slots<'_>,
-    ) -> Result<Vec<(u16, Vec<u32>)>, Limit> {
+    pub(super) fn endings(&self, at: &Joint, slots: &Slots<'_>) -> Result<Vec<Ending>, Limit> {
         if at.mode == Mode::Hash {
             return Ok(vec![(0, Vec::new())]);
         }
