@@ -25,6 +25,7 @@ mod flaw;
 mod fuzz_corpus;
 mod generate;
 mod isolate;
+mod isolate_random;
 mod issue;
 #[cfg(feature = "kms")]
 mod kms;
