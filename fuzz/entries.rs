@@ -11,6 +11,7 @@ use nameplate::core::csr::Csr;
 use nameplate::core::der;
 use nameplate::core::ids::{CertificateId, Place};
 use nameplate::core::intake;
+use nameplate::core::isolate::{self, Fleet, Names, prove};
 use nameplate::core::json;
 use nameplate::core::key::{KeyFile, PublicKey};
 use nameplate::core::key_uri::KeyUri;
@@ -21,6 +22,7 @@ use nameplate::core::path::{self, PathRequest, Pool, Usage};
 use nameplate::core::pattern;
 use nameplate::core::pem;
 use nameplate::core::policy::{Action, Compiled, Document, Facts, NamedPolicy, Request, decide};
+use nameplate::core::policygen::{self, MAX_POLICIES, Options, THING_NAME, Wanted};
 use nameplate::core::policylint;
 use nameplate::core::profile::Profile;
 use nameplate::core::renewal::Margin;
@@ -47,7 +49,9 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("crl", crl),
     ("csr", csr),
     ("csv", csv),
+    ("generate", generate),
     ("intake", intake_bytes),
+    ("isolate", isolate_policy),
     ("json", json_text),
     ("key", key),
     ("ledger", ledger),
@@ -290,6 +294,82 @@ pub(crate) fn policy(data: &[u8]) {
             let request = Request { action, resource };
             let plain = decide(&policies, &facts, request).outcome;
             assert_eq!(compiled.decide(request).outcome, plain);
+        }
+    }
+}
+
+fn a_place() -> Option<Place> {
+    let (account, region) = ("123456789012".parse().ok()?, "us-east-1".parse().ok()?);
+    Some(Place { account, region })
+}
+
+/// A policy whose isolation is to be proved, of devices whose names are a first line that is no
+/// JSON, as a regular expression: what a counterexample says is allowed, is.
+pub(crate) fn isolate_policy(data: &[u8]) {
+    let (Some(text), Some(place)) = (text(data), a_place()) else {
+        return;
+    };
+    let (names, text) = match text.split_once('\n') {
+        Some((line, rest)) if !line.contains('{') => (Names::matching(line), rest),
+        _ => (Ok(Names::All), text),
+    };
+    let (Ok(names), Ok(document)) = (names, Document::parse(text)) else {
+        return;
+    };
+    let policies = [NamedPolicy {
+        name: "p".to_owned(),
+        document: Arc::new(document),
+    }];
+    let mut fleet = Fleet::new(place, &policies);
+    fleet.names = names;
+    fleet.exclusive = data.len() % 2 == 1;
+    fleet.shared = isolate::Shared {
+        topics: vec!["shared/#".to_owned()],
+        ..isolate::Shared::default()
+    };
+    let verdict = prove(&fleet);
+    assert!(!verdict.proved() || verdict.counterexamples.is_empty());
+    for found in verdict.counterexamples {
+        let [one, two] = found.devices;
+        assert_ne!(one.thing, two.thing);
+        for device in [one, two] {
+            let mut facts = Facts::new(&device.client_id);
+            for (key, value) in &device.values {
+                facts = facts.with(key, vec![value.clone()]);
+            }
+            if device.attached {
+                facts = facts
+                    .with("iot:Connection.Thing.IsAttached", vec!["true".to_owned()])
+                    .with(THING_NAME, vec![device.thing]);
+            }
+            for packet in device.packets {
+                let action = Action::parse(packet.action).expect("an action of its own");
+                let resource = &packet.resource;
+                let request = Request { action, resource };
+                assert!(decide(&policies, &facts, request).allowed());
+            }
+        }
+    }
+}
+
+/// A list, or a log, of what devices do: what is written from it can be read, and has no errors.
+pub(crate) fn generate(data: &[u8]) {
+    let (Some(text), Some(place)) = (text(data), a_place()) else {
+        return;
+    };
+    let options = Options {
+        place,
+        variable: THING_NAME.to_owned(),
+        persistent: data.len() % 2 == 1,
+        will: None,
+    };
+    for read in [policygen::read_list, policygen::read_traffic] {
+        let mut wanted = Wanted::default();
+        if read(text, &mut wanted).is_err() {
+            continue;
+        }
+        for document in policygen::generate(&wanted, &options, MAX_POLICIES).unwrap_or_default() {
+            assert!(Document::parse(&document).is_ok(), "{document}");
         }
     }
 }
