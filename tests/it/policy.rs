@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
+use nameplate::core::cert::Certificate;
 use nameplate::core::ids::Place;
 use nameplate::core::policy::simulate::{Device, DeviceThing, Question, simulate};
 use nameplate::core::policy::{Action, Document, NamedPolicy, Outcome};
@@ -60,8 +61,16 @@ fn device(case: &Value) -> Device {
         context: context
             .map(|(key, values)| (key.clone(), texts(values)))
             .collect(),
+        certificate: text(&given["certificate"]).map(|name| {
+            let pem = fs::read(vectors().join(name)).unwrap();
+            Certificate::all_from_pem(&pem).unwrap().remove(0)
+        }),
         ..Device::default()
     }
+}
+
+fn vectors() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/policy")
 }
 
 fn question(ask: &Value) -> Question {
@@ -114,7 +123,7 @@ fn run(case: &Value) {
 
 #[test]
 fn what_aws_documents_is_so() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/policy");
+    let folder = vectors();
     let mut asked = 0;
     for file in fs::read_dir(folder).unwrap() {
         let path = file.unwrap().path();
