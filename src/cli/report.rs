@@ -220,7 +220,9 @@ impl Output {
                     lines.iter().filter_map(|one| enveloped(one).ok()).collect();
                 lines.join("\n")
             }
-            _ => value.to_string(),
+            Format::Text => value.to_string(),
+            #[cfg(feature = "operator")]
+            Format::Sarif | Format::Junit => value.to_string(),
         };
         if text.is_empty() {
             return true;

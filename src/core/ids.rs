@@ -7,7 +7,7 @@ use crate::explain::{Explain, Kind};
 
 /// Text that breaks the rule of its kind of name.
 #[derive(Debug, thiserror::Error)]
-#[error("`{value}` is not a {what}: {rule}")]
+#[error("`{value}` is not {} {what}: {rule}", article(what))]
 pub struct IdError {
     /// What it was meant to be.
     pub what: &'static str,
@@ -15,6 +15,14 @@ pub struct IdError {
     pub rule: &'static str,
     /// The text as given, shortened to 80 characters.
     pub value: String,
+}
+
+fn article(what: &str) -> &'static str {
+    if what.starts_with(['A', 'a', 'E', 'e', 'I', 'i', 'O', 'o']) {
+        "an"
+    } else {
+        "a"
+    }
 }
 
 impl Explain for IdError {
@@ -27,7 +35,7 @@ impl Explain for IdError {
 }
 
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident, $what:literal, $max:expr, $allowed:expr, $rule:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident, $what:literal, $lengths:expr, $allowed:expr, $rule:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
         pub struct $name(String);
@@ -43,7 +51,7 @@ macro_rules! names {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let allowed: fn(u8) -> bool = $allowed;
-                let fits = (1..=$max).contains(&text.len()) && text.bytes().all(allowed);
+                let fits = ($lengths).contains(&text.len()) && text.bytes().all(allowed);
                 fits.then(|| Self(text.to_owned())).ok_or_else(|| IdError {
                     what: $what,
                     rule: $rule,
@@ -80,23 +88,23 @@ macro_rules! names {
 
 names! {
     /// A thing, thing type, thing group or billing group name: `[a-zA-Z0-9:_-]{1,128}`.
-    ThingName, "thing name", 128,
+    ThingName, "thing name", 1..=128,
     |b| b.is_ascii_alphanumeric() || b":_-".contains(&b),
     "1 to 128 letters, digits, `:`, `_` or `-`";
     /// A provisioning template name: `[0-9A-Za-z_-]{1,36}`.
-    TemplateName, "template name", 36,
+    TemplateName, "template name", 1..=36,
     |b| b.is_ascii_alphanumeric() || b"_-".contains(&b),
     "1 to 36 letters, digits, `_` or `-`";
     /// An AWS IoT policy name: `[\w+=,.@-]{1,128}`.
-    PolicyName, "policy name", 128,
+    PolicyName, "policy name", 1..=128,
     |b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b),
     "1 to 128 letters, digits or `_+=,.@-`";
     /// An AWS account id: 12 digits.
-    AccountId, "AWS account id", 12,
+    AccountId, "AWS account id", 12..=12,
     |b| b.is_ascii_digit(),
     "12 digits";
     /// An AWS Region name, such as `eu-west-1`.
-    Region, "AWS Region", 32,
+    Region, "AWS Region", 1..=32,
     |b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-',
     "lower-case letters, digits and `-`, such as eu-west-1";
 }
@@ -269,6 +277,9 @@ mod tests {
         }
         assert!("a".repeat(37).parse::<TemplateName>().is_err());
         assert!("a.b@c".parse::<PolicyName>().is_ok());
+        assert!("123456789012".parse::<AccountId>().is_ok());
+        let error = "1".parse::<AccountId>().unwrap_err();
+        assert_eq!(error.to_string(), "`1` is not an AWS account id: 12 digits");
         let id = CertificateId::of_der(b"x");
         assert_eq!(CertificateId::from_bytes(&id.bytes()), Some(id));
         assert!(

@@ -441,7 +441,7 @@ mod tests {
             ("[a]\nrubbish", "line 2"),
             (
                 "[a]\naws_access_key_id=a\naws_secret_access_key=b\naws_account_id=1",
-                "not a AWS account id",
+                "not an AWS account id",
             ),
         ] {
             let said = Keyring::parse(AuthMode::Any, text)

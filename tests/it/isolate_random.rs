@@ -1,11 +1,6 @@
 //! Policies that lint clean and are proved to isolate, at random, against packets at random: none
 //! contradicts a proof.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "the counts belong into the test's output"
-)]
-
 use std::sync::Arc;
 
 use nameplate::core::ids::Place;

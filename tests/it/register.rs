@@ -76,20 +76,21 @@ fn the_aws_cli_reads_back_what_was_registered() {
     let ca = project.ok(&["ca", "register", "factory", "--template", "pumps"]);
     assert_eq!(ca["outcome"], "registered");
     let id = ca["id"].as_str().unwrap();
-    let line = "describe-ca-certificate --certificate-id @";
+    // Each Region is a place of its own, as at AWS: the one of the sandbox's own.
+    let line = "describe-ca-certificate --region us-east-1 --certificate-id @";
     let described = aws(&served.url, line, &[id]);
     let description = &described["certificateDescription"];
     assert_eq!(description["status"], "ACTIVE");
     assert_eq!(description["autoRegistrationStatus"], "ENABLE");
     assert_eq!(description["certificateMode"], "DEFAULT");
     assert_eq!(described["registrationConfig"]["templateName"], "pumps");
-    let line = "describe-provisioning-template --template-name pumps";
+    let line = "describe-provisioning-template --region us-east-1 --template-name pumps";
     let described = aws(&served.url, line, &[]);
     assert_eq!(described["type"], "JITP");
     assert_eq!(described["enabled"], true);
     let policy = aws(
         &served.url,
-        "get-policy --policy-name nameplate-device",
+        "get-policy --region us-east-1 --policy-name nameplate-device",
         &[],
     );
     assert_eq!(policy["defaultVersionId"], "1");

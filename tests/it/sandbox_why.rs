@@ -270,15 +270,18 @@ fn http(
 ) -> (u16, String) {
     let host = url.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(host).unwrap();
-    let mut request = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
-    if !headers.iter().any(|(name, _)| *name == "host") {
-        request += &format!("host: {host}\r\n");
-    }
-    for (name, value) in headers {
-        request += &format!("{name}: {value}\r\n");
-    }
-    request += &format!("content-length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(request.as_bytes()).unwrap();
+    let is_named = headers.iter().any(|(name, _)| *name == "host");
+    let host: &[_] = if is_named { &[] } else { &[("host", host)] };
+    let lines: Vec<String> = (host.iter().chain(headers))
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let lines = lines.concat();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nconnection: close\r\n{lines}content-length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
