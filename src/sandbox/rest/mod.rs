@@ -1,7 +1,7 @@
 //! The control plane's REST interface, as the API model has it (rest-json, `iot` 2015-05-28):
 //! paths, query strings, headers, error names and statuses that an unmodified AWS SDK expects.
 //!
-//! The signature tells the account and the Region ([`super::auth`]); there is no IAM.
+//! The signature tells the account and the Region (`sandbox::auth`); there is no IAM.
 
 mod authorize;
 mod billing;
