@@ -41,6 +41,9 @@ pub mod fit;
 /// Certificates that are wrong on purpose.
 #[cfg(feature = "operator")]
 pub mod flaw;
+/// Texts with `*` in them.
+#[cfg(feature = "sandbox")]
+pub mod glob;
 /// The shapes in which an identity is handed over.
 #[cfg(feature = "operator")]
 pub mod handover;

@@ -1,6 +1,7 @@
 //! Findings that somebody has looked at and lets stand, for a while: what, why, and until when.
 
 use crate::core::finding::{Checked, Finding, Placed, Severity};
+use crate::core::glob::glob;
 use crate::core::rules;
 use crate::core::time::UtcTime;
 use crate::explain::{Explain, Kind};
@@ -174,26 +175,6 @@ impl Raw {
             && fits(&self.subject, placed.subject.as_deref())
             && fingerprint
     }
-}
-
-/// Whether `text` fits `pattern`, in which `*` is any characters, none included.
-fn glob(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = text.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        let Some(at) = rest.find(part) else {
-            return false;
-        };
-        rest = &rest[at + part.len()..];
-    }
-    rest.ends_with(last)
 }
 
 /// A file of suppressions that cannot be used.
