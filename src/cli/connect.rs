@@ -40,7 +40,7 @@ impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Connected, Failure> {
         let machine = Machine::default();
         let paths = self.identity.paths(settings)?;
-        let endpoint = self.endpoint.required(settings)?;
+        let endpoint = self.endpoint.required(settings)?.swap_remove(0);
         let timeout = positive("--timeout", &self.timeout)?;
         let hold = duration("--hold", &self.hold)?;
         let identity = identity::load(&machine.files, &paths)?;

@@ -78,36 +78,63 @@ impl IdentityArgs {
     }
 }
 
-/// Which endpoint, and whom to trust to vouch for it.
+/// Which endpoints, and whom to trust to vouch for them.
 #[derive(clap::Args, Debug)]
 pub(super) struct EndpointArgs {
-    /// The data endpoint; port 8883 when left out [config: device.endpoint, device.port]
-    #[arg(long, value_name = "HOST[:PORT]", env = "NAMEPLATE_ENDPOINT")]
-    endpoint: Option<String>,
+    /// The data endpoint, port 8883 when left out; several (a second Region's) are tried in order
+    /// [config: device.endpoint, device.port]
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        env = "NAMEPLATE_ENDPOINT",
+        value_delimiter = ','
+    )]
+    endpoint: Vec<String>,
+    /// Ask for MQTT by ALPN (x-amzn-mqtt-ca) at every port; port 443 is always asked so
+    #[arg(long)]
+    alpn: bool,
     /// CAs that may vouch for the server, PEM [default: Amazon's roots] [config: device.server_ca]
     #[arg(long, value_name = "FILE", env = "NAMEPLATE_SERVER_CA")]
     server_ca: Option<PathBuf>,
 }
 
 impl EndpointArgs {
-    /// The endpoint, if anybody named one.
-    pub(super) fn endpoint(&self, settings: &Settings) -> Result<Option<Endpoint>, Failure> {
+    /// Every endpoint that somebody named, in order.
+    pub(super) fn all(&self, settings: &Settings) -> Result<Vec<Endpoint>, Failure> {
         let device = &settings.file.device;
         let port = device.port.unwrap_or(Endpoint::MQTT_PORT);
-        let text = self.endpoint.as_ref().or(device.endpoint.as_ref());
-        Ok(text.map(|text| Endpoint::parse(text, port)).transpose()?)
+        let configured = device.endpoint.as_deref().unwrap_or_default().split(',');
+        let named: Vec<&str> = if self.endpoint.is_empty() {
+            configured.collect()
+        } else {
+            self.endpoint.iter().map(String::as_str).collect()
+        };
+        let read = |text: &&str| {
+            let endpoint = Endpoint::parse(text.trim(), port)?;
+            let alpn = endpoint.alpn || self.alpn;
+            Ok(Endpoint { alpn, ..endpoint })
+        };
+        let given = named.iter().filter(|text| !text.trim().is_empty());
+        given.map(read).collect()
     }
 
-    /// The endpoint, or which flag, variable and key would name one.
-    pub(super) fn required(&self, settings: &Settings) -> Result<Endpoint, Failure> {
-        self.endpoint(settings)?.ok_or_else(|| {
-            missing(
+    /// The first endpoint, if anybody named one.
+    pub(super) fn endpoint(&self, settings: &Settings) -> Result<Option<Endpoint>, Failure> {
+        Ok(self.all(settings)?.into_iter().next())
+    }
+
+    /// Every endpoint, or which flag, variable and key would name one.
+    pub(super) fn required(&self, settings: &Settings) -> Result<Vec<Endpoint>, Failure> {
+        let all = self.all(settings)?;
+        if all.is_empty() {
+            return Err(missing(
                 "endpoint",
                 "--endpoint HOST[:PORT]",
                 "NAMEPLATE_ENDPOINT",
                 Some("endpoint"),
-            )
-        })
+            ));
+        }
+        Ok(all)
     }
 
     /// The file of trusted CAs, if anybody named one.

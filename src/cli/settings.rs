@@ -127,7 +127,7 @@ pub(super) struct SandboxConfig {
 pub(super) struct DeviceConfig {
     /// The identity's folder, relative to this file's folder.
     pub(super) identity: Option<PathBuf>,
-    /// The data endpoint's host name.
+    /// The data endpoint's host name, with or without a port; several with commas between them.
     pub(super) endpoint: Option<String>,
     /// Its port.
     pub(super) port: Option<u16>,

@@ -11,15 +11,22 @@ pub struct Endpoint {
     pub host: String,
     /// The port.
     pub port: u16,
+    /// Whether a TLS client has to ask for MQTT by its ALPN name, because other protocols are served
+    /// at the same port.
+    pub alpn: bool,
 }
 
 impl Endpoint {
     /// MQTT with X.509 (AWS IoT developer guide, "Device communication protocols").
     pub const MQTT_PORT: u16 = 8883;
+    /// HTTPS, where AWS IoT serves MQTT with X.509 to those who ask for it by [`Self::MQTT_ALPN`].
+    pub const HTTPS_PORT: u16 = 443;
+    /// The ALPN name of MQTT with X.509 (same page).
+    pub const MQTT_ALPN: &'static [u8] = b"x-amzn-mqtt-ca";
     /// NTP (RFC 5905 §7.2).
     pub const NTP_PORT: u16 = 123;
 
-    /// Reads `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`.
+    /// Reads `HOST`, `HOST:PORT`, `[IPV6]` or `[IPV6]:PORT`. At port 443 MQTT is asked for by ALPN.
     ///
     /// # Errors
     /// `endpoint.syntax`, also for a URL: only the host is wanted.
@@ -42,6 +49,7 @@ impl Endpoint {
         Ok(Self {
             host: host.to_owned(),
             port,
+            alpn: port == Self::HTTPS_PORT,
         })
     }
 }
@@ -104,7 +112,9 @@ mod tests {
             let endpoint = Endpoint::parse(text, 8883).unwrap();
             assert_eq!((&endpoint.host[..], endpoint.port), (host, port), "{text}");
             assert_eq!(Endpoint::parse(&endpoint.to_string(), 1).unwrap(), endpoint);
+            assert!(!endpoint.alpn);
         }
+        assert!(Endpoint::parse("a.example:443", 8883).unwrap().alpn);
         for bad in [
             "",
             ":1",

@@ -44,6 +44,7 @@ impl Dial for Network {
                     address,
                     tls_version: None,
                     cipher_suite: None,
+                    alpn: None,
                     chain,
                 }),
                 Err(fault) => Err(fault.into()),
@@ -220,6 +221,9 @@ fn open(
 ) -> Result<TlsChannel, Failed> {
     // AWS IoT gives no session tickets, and a resumed handshake would show no certificate.
     config.resumption = Resumption::disabled();
+    if endpoint.alpn {
+        config.alpn_protocols = vec![Endpoint::MQTT_ALPN.to_vec()];
+    }
     let deadline = SystemClock.monotonic() + timeout;
     let (stream, address) = connect_tcp(endpoint, deadline).map_err(|error| (error, None))?;
     let failed = |error| (error, Some(address));
@@ -239,6 +243,7 @@ fn open(
             address,
             tls_version: None,
             cipher_suite: None,
+            alpn: None,
             chain: Vec::new(),
         },
     };
@@ -254,6 +259,8 @@ fn open(
     });
     let suite = channel.connection.negotiated_cipher_suite();
     channel.seen.cipher_suite = suite.map(|suite| format!("{:?}", suite.suite()));
+    let alpn = channel.connection.alpn_protocol();
+    channel.seen.alpn = alpn.map(|name| String::from_utf8_lossy(name).into_owned());
     Ok(channel)
 }
 

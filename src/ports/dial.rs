@@ -59,6 +59,8 @@ pub struct ServerSeen {
     pub tls_version: Option<String>,
     /// The cipher suite's name; `None` when the handshake did not end.
     pub cipher_suite: Option<String>,
+    /// The protocol it chose by ALPN; `None` when it chose none.
+    pub alpn: Option<String>,
     /// Its certificates as shown, leaf first.
     pub chain: Vec<Certificate>,
 }

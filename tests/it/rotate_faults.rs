@@ -489,6 +489,7 @@ impl Dial for FaultyDial<'_> {
                         address,
                         tls_version: None,
                         cipher_suite: None,
+                        alpn: None,
                         chain,
                     },
                 }) as Box<dyn Channel>)

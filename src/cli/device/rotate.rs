@@ -117,7 +117,7 @@ impl Args {
             return Ok((endpoint, identity::certificates(files, &ca_file)?));
         }
         Ok((
-            self.endpoint.required(settings)?,
+            self.endpoint.required(settings)?.swap_remove(0),
             self.endpoint.roots(settings, files)?,
         ))
     }

@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[command(flatten)]
     identity: IdentityArgs,
     /// The CAs that the device's certificate must lead to, PEM [default: ca.pem in the folder]
-    #[arg(long, value_name = "FILE", env = "NAMEPLATE_CA")]
+    #[arg(long, value_name = "FILE", env = "NAMEPLATE_DEVICE_CA")]
     ca: Option<PathBuf>,
     #[command(flatten)]
     endpoint: EndpointArgs,

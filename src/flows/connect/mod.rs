@@ -255,6 +255,7 @@ impl Connect<'_> {
             tls_version,
             cipher_suite,
             chain,
+            ..
         } = open.channel.peer().clone();
         let dropped = self.hold(&mut open, request.hold);
         let held_ms = ms(self.since(accepted));

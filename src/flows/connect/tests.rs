@@ -67,6 +67,7 @@ impl Dial for Lab {
                     address,
                     tls_version: None,
                     cipher_suite: None,
+                    alpn: None,
                     chain: Vec::new(),
                 },
             })),
