@@ -11,6 +11,7 @@ use crate::core::lifetime::Lifetime;
 use crate::core::pattern::{self, PatternError};
 use crate::core::profile::{BUILT_IN, Profile};
 use crate::core::subject::Subject;
+use crate::core::template::Subjects;
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
 use crate::ports::Files;
@@ -206,6 +207,11 @@ impl Patterns<'_> {
         value_of: &dyn Fn(&str) -> Option<&'v str>,
     ) -> Result<Subject, PatternError> {
         pattern::fill(self.subject, value_of)
+    }
+
+    /// The subjects of all certificates.
+    pub(super) fn subjects(&self) -> Result<Subjects, PatternError> {
+        Subjects::new(self.subject, self.set.iter().cloned().collect())
     }
 
     pub(super) fn names<'v>(

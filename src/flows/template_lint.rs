@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use crate::core::finding::{Finding, Placed};
 use crate::core::ids::{Place, PolicyName};
 use crate::core::json::Places;
-use crate::core::subject::Subject;
-use crate::core::template::{PrerequisiteKind, Template, TemplateError, Usage};
+use crate::core::template::{PrerequisiteKind, Subjects, Template, TemplateError, Usage};
 use crate::explain::Explain;
 use crate::ports::cloud::{CloudResult, ControlPlane};
 
@@ -17,8 +16,8 @@ pub struct Request<'a> {
     pub body: &'a str,
     /// Who runs it; `None` is by what it declares.
     pub usage: Option<Usage>,
-    /// A subject such as the certificates have; `None` is not known.
-    pub subject: Option<&'a Subject>,
+    /// The subjects that the certificates have; `None` is not known.
+    pub subjects: Option<&'a Subjects>,
     /// Documents of policies that the template calls by name.
     pub documents: BTreeMap<PolicyName, String>,
     /// Account and Region that place holders stand for.
@@ -53,12 +52,14 @@ impl Request<'_> {
         let usage = self.usage.unwrap_or_else(|| template.usage());
         let mut findings = template.lint(usage);
         findings.extend(template.lint_hook(usage));
-        if let Some(subject) = self.subject.filter(|_| usage == Usage::Jitp) {
-            findings.extend(template.lint_subject(subject));
+        let subjects = self.subjects.filter(|_| usage == Usage::Jitp);
+        if let Some(subjects) = subjects {
+            // What is known exactly takes the place of what may be.
+            findings.retain(|finding| finding.rule != "template.value-spaces");
+            findings.extend(template.lint_profile(subjects));
         }
         self.at_target(&template, &mut findings)?;
-        let access = (usage, self.subject);
-        findings.extend(template.lint_access(access, &self.documents, self.place));
+        findings.extend(self.access(&template, (usage, subjects)));
         let places = Places::of(self.body);
         let located = |finding: Finding| {
             let (line, column) = places.find(&finding.path);
@@ -72,6 +73,19 @@ impl Request<'_> {
             usage: Some(usage),
             findings: findings.into_iter().map(located).collect(),
         })
+    }
+
+    /// Whether the devices may then connect.
+    fn access(
+        &self,
+        template: &Template,
+        (usage, subjects): (Usage, Option<&Subjects>),
+    ) -> Option<Finding> {
+        let sample = subjects.and_then(|subjects| subjects.sample().ok());
+        let access = (usage, sample.as_ref());
+        let first = template.lint_access(access, &self.documents, self.place);
+        let open = || template.lint_access_open(subjects?, &self.documents, self.place);
+        first.or_else(open)
     }
 
     fn at_target(&mut self, template: &Template, findings: &mut Vec<Finding>) -> CloudResult<()> {

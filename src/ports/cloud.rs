@@ -82,6 +82,10 @@ pub trait ControlPlane {
 
     /// `DescribeThing`.
     fn describe_thing(&self, name: &ThingName) -> CloudResult<Option<ThingView>>;
+    /// `DescribeThing` of each, all at once; the answers are in order.
+    fn describe_things(&self, names: &[ThingName]) -> CloudResult<Vec<Option<ThingView>>>;
+    /// `ListThingGroupsForThing` of each, all at once; the answers are in order.
+    fn groups_of_things(&self, names: &[ThingName]) -> CloudResult<Vec<Vec<ThingName>>>;
     /// `ListThings`.
     fn list_things(&self) -> CloudResult<Vec<ThingView>>;
     /// `ListThingGroupsForThing`.

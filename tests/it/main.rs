@@ -56,4 +56,5 @@ mod server;
 mod sign;
 mod sweep;
 mod template;
+mod template_target;
 mod usage;

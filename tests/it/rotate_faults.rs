@@ -450,7 +450,9 @@ impl ControlPlane for Plane {
         certificates_by_ca(&CertificateId) -> Vec<CertificateSummary>;
         has(PrerequisiteKind, &str) -> bool;
         describe_thing(&ThingName) -> Option<ThingView>;
+        describe_things(&[ThingName]) -> Vec<Option<ThingView>>;
         groups_of(&ThingName) -> Vec<ThingName>;
+        groups_of_things(&[ThingName]) -> Vec<Vec<ThingName>>;
         list_things() -> Vec<ThingView>;
         detach_thing(&ThingName, &str) -> ();
         principals_of(&ThingName) -> Vec<String>;

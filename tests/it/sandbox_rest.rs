@@ -21,7 +21,7 @@ fn place() -> Place {
 }
 
 /// A control plane on an ephemeral port, for as long as the test process lives.
-fn serve(state: StatePlace) -> String {
+pub(crate) fn serve(state: StatePlace) -> String {
     let entropy = Arc::new(OsEntropy::default());
     let config = ServerConfig::new(state, place(), Arc::new(SystemClock), entropy);
     let running = Server::start(config).unwrap();

@@ -13,14 +13,10 @@ use crate::cli::settings::Settings;
 use crate::cli::wire::target::{TargetReport, connect};
 use crate::cli::wire_device::Machine;
 use crate::core::finding::{Checked, Placed, Severity, Tally};
-use crate::core::subject::Subject;
-use crate::core::template::Usage;
+use crate::core::template::{Subjects, Usage};
 use crate::explain::Failure;
 use crate::flows::template_lint::Request;
 use crate::ports::Clock;
-
-/// What stands for a value that varies from device to device.
-const ANY: &str = "x1";
 
 /// Say what AWS IoT would refuse in a provisioning template, what fails later, and where
 ///
@@ -66,7 +62,7 @@ impl Args {
     pub(in crate::cli) fn run(self, settings: &Settings) -> Result<Linted, Failure> {
         let body = super::read_text(&self.file)?;
         let suppressions = self.lint.suppressions(settings)?;
-        let subject = self.subject(settings)?;
+        let subjects = self.subjects(settings)?;
         let connected = self.at_target.then(|| connect(settings)).transpose()?;
         let target = connected.as_ref().map(|one| one.target.clone());
         let place = match &target {
@@ -76,7 +72,7 @@ impl Args {
         let request = Request {
             body: &body,
             usage: self.kind.map(Usage::from),
-            subject: subject.as_ref(),
+            subjects: subjects.as_ref(),
             documents: self.policy.documents(&body)?,
             place: &place,
             plane: connected.as_ref().map(|one| &*one.plane),
@@ -104,15 +100,12 @@ impl Args {
         })
     }
 
-    /// A subject such as the profile's certificates have; `None` when nothing names one.
-    fn subject(&self, settings: &Settings) -> Result<Option<Subject>, Failure> {
+    /// The subjects of the profile's certificates; `None` when nothing names them.
+    fn subjects(&self, settings: &Settings) -> Result<Option<Subjects>, Failure> {
         let profile = self.profile.load(settings)?;
         let patterns = self.profile.patterns(&profile)?;
-        if !patterns.said() {
-            return Ok(None);
-        }
-        let value_of = |key: &str| Some(patterns.set(key).unwrap_or(ANY));
-        Ok(Some(patterns.subject(&value_of)?))
+        let said = patterns.said().then(|| patterns.subjects());
+        Ok(said.transpose()?)
     }
 }
 

@@ -60,7 +60,8 @@ pub(in crate::cli) struct Args {
     /// Things that are there: an answer of describe-thing or list-things; `-` is stdin
     #[arg(long, value_name = "FILE")]
     existing: Option<PathBuf>,
-    /// Look at the target for the template, its policies, and the thing
+    /// Look at the target for the template, its policies, what its properties name, and each
+    /// device's own thing
     #[arg(long)]
     at_target: bool,
 }
@@ -112,7 +113,8 @@ impl Args {
                 place: &place,
                 shared: &shared,
             };
-            return self.list.run(&work, (settings, &self.profile), output);
+            let with = (&work, connected.as_ref());
+            return self.list.run(with, (settings, &self.profile), output);
         }
         let one = self.one(settings, &given)?;
         foresee_one((&given, gate), (existing, connected.as_ref()), &one, &place)
@@ -272,7 +274,8 @@ fn foresee_one(
     if let Some(connected) = connected {
         check_target(&*connected.plane, &mut foreseen)?;
     }
-    Ok(single(given, one, foreseen))
+    let target = connected.map(|connected| connected.target.clone());
+    Ok(single((given, target), one, foreseen))
 }
 
 fn read_certificate(path: &std::path::Path) -> Result<Certificate, Failure> {

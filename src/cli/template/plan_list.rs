@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use super::given::Given;
@@ -10,13 +11,14 @@ use crate::cli::args_profile::{Patterns, ProfileArgs};
 use crate::cli::report::Output;
 use crate::cli::settings::Settings;
 use crate::cli::wire::factory::{Factory, threads};
+use crate::cli::wire::target::Connected;
 use crate::cli::wire_device::Machine;
 use crate::core::batch::{ListError, ListFormat, Row, RowProblem, Rows, Slip};
 use crate::core::ids::{CertificateId, Place};
 use crate::core::template::{ExistingThings, Gate, Template, Usage, jitp_parameters};
 use crate::explain::{Failure, Kind};
 use crate::flows::device_batch::BatchError;
-use crate::flows::template_plan::{Device, ListPlan, RowPlan, Summary, why};
+use crate::flows::template_plan::{Device, ListPlan, Looks, PlanError, RowPlan, Summary, why};
 use crate::ports::Clock;
 use crate::ports::streams::{Source, Streams};
 
@@ -37,7 +39,23 @@ pub(super) struct ListArgs {
     /// that is a parameter]
     #[arg(long, value_name = "COLUMN")]
     name_column: Option<String>,
+    /// Leave out the rows before this line of the list: go on where a plan with --at-target stopped
+    #[arg(
+        long,
+        value_name = "LINE",
+        requires = "csv",
+        default_value_t = 1,
+        hide_default_value = true
+    )]
+    from_line: u64,
+    /// With --at-target, the most calls that are started in a second, whatever they are; AWS IoT
+    /// takes 100 of the slowest kind from a whole account
+    #[arg(long, value_name = "N", requires = "csv", default_value_t = CALLS_PER_SECOND)]
+    calls_per_second: NonZeroU32,
 }
+
+/// Leaves room in an account's quota of 100 `ListThingGroupsForThing` a second.
+const CALLS_PER_SECOND: NonZeroU32 = NonZeroU32::new(80).unwrap();
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 enum Input {
@@ -64,7 +82,7 @@ impl ListArgs {
 
     pub(super) fn run(
         &self,
-        work: &Work<'_>,
+        (work, target): (&Work<'_>, Option<&Connected>),
         (settings, profile_args): (&Settings, &ProfileArgs),
         output: Output,
     ) -> Result<Planned, Failure> {
@@ -85,10 +103,12 @@ impl ListArgs {
             place: work.place,
             gate: work.gate,
             threads: threads(),
+            from_line: self.from_line,
         };
         let clock = Machine::default().clock;
         let begun = clock.monotonic();
-        let (outcome, failures) = heard(&plan, output);
+        let looks = target.map(|at| Looks::new(&*at.plane, &clock, self.calls_per_second));
+        let (outcome, failures) = heard(&plan, looks, output);
         let summary = outcome.map_err(|error| {
             let failure = Failure::from(error);
             let message = format!("`{}`: {}", path.display(), failure.message);
@@ -98,6 +118,8 @@ impl ListArgs {
         Ok(Planned::List(Listed {
             template: work.given.shown.clone(),
             kind: work.given.usage,
+            target: target.map(|connected| connected.target.clone()),
+            from_line: (self.from_line > 1).then_some(self.from_line),
             list: path,
             summary,
             more: summary.fail.saturating_sub(failures.len() as u64),
@@ -153,9 +175,10 @@ impl ListArgs {
 
 /// Plans the list, and prints rows as they come; keeps the first that fail.
 fn heard(
-    plan: &ListPlan<'_, BatchError>,
+    plan: &ListPlan<'_>,
+    mut looks: Option<Looks<'_>>,
     output: Output,
-) -> (Result<Summary, BatchError>, Vec<RowPlan>) {
+) -> (Result<Summary, PlanError>, Vec<RowPlan>) {
     let mut failures = Vec::new();
     let mut hear = |plans: &[RowPlan]| {
         output.stream(plans);
@@ -167,7 +190,7 @@ fn heard(
         let room = KEPT - failures.len();
         failures.extend(failing().take(room).cloned());
     };
-    let outcome = plan.run(&mut hear);
+    let outcome = plan.run(looks.as_mut(), &mut hear);
     (outcome, failures)
 }
 

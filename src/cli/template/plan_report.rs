@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::given::Given;
 use super::plan::One;
 use crate::cli::report::{Report, count};
+use crate::cli::wire::target::TargetReport;
 use crate::core::subject::Subject;
 use crate::core::template::{
     Access, CertificateSource, Effect, Foreseen, Outcome, Plan, PolicyPlan, Reason, Step, Usage,
@@ -28,6 +29,8 @@ pub(in crate::cli) struct Single {
     template: String,
     kind: Usage,
     #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<TargetReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<String>,
     passes: bool,
     #[serde(flatten)]
@@ -39,7 +42,13 @@ pub(in crate::cli) struct Single {
 pub(in crate::cli) struct Listed {
     pub(super) template: String,
     pub(super) kind: Usage,
+    /// Where each row's own thing was looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) target: Option<TargetReport>,
     pub(super) list: PathBuf,
+    /// The first line that was planned, when it is not the list's first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) from_line: Option<u64>,
     #[serde(flatten)]
     pub(super) summary: Summary,
     /// The first rows that fail.
@@ -50,7 +59,11 @@ pub(in crate::cli) struct Listed {
 }
 
 /// The report on one device.
-pub(super) fn single(given: &Given, one: &One, foreseen: Foreseen) -> Planned {
+pub(super) fn single(
+    (given, target): (&Given, Option<TargetReport>),
+    one: &One,
+    foreseen: Foreseen,
+) -> Planned {
     let mut foreseen = foreseen;
     if !one.signed {
         foreseen.plan = foreseen.plan.map(Plan::unsigned);
@@ -62,6 +75,7 @@ pub(super) fn single(given: &Given, one: &One, foreseen: Foreseen) -> Planned {
     Planned::One(Box::new(Single {
         template: given.shown.clone(),
         kind: given.usage,
+        target,
         subject: one.device.subject.as_ref().map(Subject::to_string),
         passes: foreseen.passes,
         foreseen,
@@ -105,17 +119,27 @@ impl fmt::Display for Listed {
             duplicates,
         } = self.summary;
         let rows = count(rows, "row");
+        if let Some(line) = self.from_line {
+            write!(f, "from line {line}: ")?;
+        }
         write!(f, "{rows} ({}): {pass} pass, {fail} fail", self.kind)?;
         if duplicates > 0 {
             write!(f, ", {duplicates} of a thing that an earlier line makes")?;
         }
-        write!(f, "; in {:.1} s", self.seconds)
+        write!(f, "; in {:.1} s", self.seconds)?;
+        match &self.target {
+            Some(target) => write!(f, "\n  things as {target} has them"),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Display for Single {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "template      {} ({})", self.template, self.kind)?;
+        if let Some(target) = &self.target {
+            writeln!(f, "target        {target}")?;
+        }
         if let Some(subject) = &self.subject {
             writeln!(f, "subject       {subject}")?;
         }

@@ -74,6 +74,16 @@ impl ExistingThings {
         self
     }
 
+    /// Of these things alone.
+    #[must_use]
+    pub fn only<'a>(&self, names: impl Iterator<Item = &'a ThingName>) -> Self {
+        let known = names.filter_map(|name| self.things.get_key_value(name));
+        let things = known
+            .map(|(name, one)| (name.clone(), one.clone()))
+            .collect();
+        Self { things }
+    }
+
     /// The thing of this name.
     pub fn thing(&self, name: &ThingName) -> Option<&ExistingThing> {
         self.things.get(name).map(|(thing, _)| thing)

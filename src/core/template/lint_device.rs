@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::access::{Access, Gate};
 use super::reason::names_in;
 use super::{
-    Body, CERTIFICATE_PREFIX, Located, Plan, PolicyPlan, Template, Usage, Value, jitp_parameters,
+    Body, CERTIFICATE_PREFIX, Located, Plan, PolicyPlan, Subjects, Template, Usage, Value,
+    jitp_parameters,
 };
 use crate::core::finding::{Finding, Severity};
 use crate::core::ids::{CertificateId, Place, PolicyName};
@@ -143,9 +144,8 @@ impl Template {
         }
     }
 
-    /// Whether a certificate with a subject such as this one, of a profile, passes. Values that
-    /// vary stand as `x1` in it.
-    pub fn lint_subject(&self, subject: &Subject) -> Vec<Finding> {
+    /// Whether a certificate with this subject, of a profile, passes.
+    pub(super) fn lint_subject(&self, subject: &Subject) -> Vec<Finding> {
         let values = jitp_parameters(subject, &CertificateId::of_der(b""));
         let mut findings = Vec::new();
         for name in self.missing_parameters(&values) {
@@ -196,6 +196,26 @@ impl Template {
             return None;
         };
         Some(self.not_admitted(&plan, explicit, &unresolved))
+    }
+
+    /// Whether policies that let one certificate of a profile connect let every one: a value with
+    /// a character that AWS IoT never puts in the place of a variable.
+    pub fn lint_access_open(
+        &self,
+        subjects: &Subjects,
+        documents: &BTreeMap<PolicyName, String>,
+        place: &Place,
+    ) -> Option<Finding> {
+        subjects.unsubstituted().into_iter().find_map(|(name, subject)| {
+            let access = (Usage::Jitp, Some(&subject));
+            let finding = self.lint_access(access, documents, place)?;
+            let message = format!(
+                "a value of {{{name}}} with one of `* $ + ? #` in it is never put in the place of \
+                 a policy variable: {}",
+                finding.message
+            );
+            Some(Finding { message, ..finding }.remedy("keep such values out of the list"))
+        })
     }
 
     fn not_admitted(&self, plan: &Plan, explicit: bool, unresolved: &BTreeSet<String>) -> Finding {

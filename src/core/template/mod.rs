@@ -10,6 +10,7 @@ mod existing_file;
 mod foresee;
 mod lint;
 mod lint_device;
+mod lint_profile;
 mod lint_resources;
 mod parse;
 mod policy_text;
@@ -32,6 +33,7 @@ pub use existing::{
 pub use existing_file::ExistingThings;
 pub use foresee::{Asked, Foreseen, Step};
 pub use lint_device::{Prerequisite, PrerequisiteKind};
+pub use lint_profile::Subjects;
 pub use parse::{Problem, TemplateError};
 pub use policy_text::{auto_policy_name, policy_problem};
 pub use reason::Reason;
@@ -284,6 +286,16 @@ enum Tree {
 }
 
 impl Tree {
+    /// Each outermost value.
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Value)) {
+        match self {
+            Self::Value(value) => visit(value),
+            Self::Literal(_) => {}
+            Self::List(all) => all.iter().for_each(|tree| tree.each(visit)),
+            Self::Object(all) => all.iter().for_each(|(_, tree)| tree.each(visit)),
+        }
+    }
+
     fn walk<'a>(&'a self, visit: &mut dyn FnMut(&'a Value)) {
         match self {
             Self::Value(value) => value.walk(visit),

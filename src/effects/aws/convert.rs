@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_iot::operation::describe_ca_certificate::DescribeCaCertificateOutput;
 use aws_sdk_iot::operation::describe_certificate::DescribeCertificateOutput;
 use aws_sdk_iot::operation::describe_provisioning_template::DescribeProvisioningTemplateOutput;
+use aws_sdk_iot::operation::describe_thing::DescribeThingOutput;
 use aws_sdk_iot::types as sdk;
 
 use crate::core::status::CertificateStatus;
@@ -31,6 +32,18 @@ pub(super) fn ca_view(answer: &DescribeCaCertificateOutput) -> Option<CaView> {
             .and_then(|config| config.template_name())
             .and_then(|name| name.parse().ok()),
         inline_template: config.is_some_and(|config| config.template_body().is_some()),
+    })
+}
+
+pub(super) fn described_thing(thing: &DescribeThingOutput) -> Option<ThingView> {
+    let view = thing_view(
+        thing.thing_name(),
+        thing.thing_type_name(),
+        thing.attributes(),
+    )?;
+    Some(ThingView {
+        billing_group: thing.billing_group_name().map(str::to_owned),
+        ..view
     })
 }
 

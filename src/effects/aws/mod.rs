@@ -147,6 +147,33 @@ impl AwsControlPlane {
         }
     }
 
+    /// Calls that are under way all at once, each for an object that may not be there; the answers
+    /// are in order.
+    fn find_all<T, E>(
+        &self,
+        operation: &'static str,
+        works: Vec<impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'static>,
+    ) -> CloudResult<Vec<Option<T>>>
+    where
+        T: Send + 'static,
+        E: ProvideErrorMetadata + std::error::Error + Send + 'static,
+    {
+        let outcomes = self.runtime.block_on(async {
+            let tasks: Vec<_> = works.into_iter().map(tokio::spawn).collect();
+            let mut outcomes = Vec::with_capacity(tasks.len());
+            for task in tasks {
+                match task.await {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(died) => std::panic::resume_unwind(died.into_panic()),
+                }
+            }
+            outcomes
+        });
+        let each = outcomes.into_iter();
+        each.map(|outcome| self.find(operation, std::future::ready(outcome)))
+            .collect()
+    }
+
     /// An answer that lacks what the API promises, or holds it in another form.
     fn strange(&self, operation: &'static str, what: impl std::fmt::Display) -> CloudError {
         CloudError {

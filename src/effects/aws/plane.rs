@@ -360,17 +360,19 @@ impl ControlPlane for AwsControlPlane {
         let operation = "DescribeThing";
         let call = self.client.describe_thing().thing_name(name.as_str());
         let answer = self.find(operation, call.send())?;
-        self.usable(operation, answer, |thing| {
-            let view = convert::thing_view(
-                thing.thing_name(),
-                thing.thing_type_name(),
-                thing.attributes(),
-            )?;
-            Some(ThingView {
-                billing_group: thing.billing_group_name().map(str::to_owned),
-                ..view
-            })
-        })
+        self.usable(operation, answer, convert::described_thing)
+    }
+
+    fn describe_things(&self, names: &[ThingName]) -> CloudResult<Vec<Option<ThingView>>> {
+        let operation = "DescribeThing";
+        let call = |name: &ThingName| {
+            let call = self.client.describe_thing().thing_name(name.as_str());
+            call.send()
+        };
+        let answers = self.find_all(operation, names.iter().map(call).collect())?;
+        let each = answers.into_iter();
+        each.map(|answer| self.usable(operation, answer, convert::described_thing))
+            .collect()
     }
 
     fn groups_of(&self, thing: &ThingName) -> CloudResult<Vec<ThingName>> {
@@ -380,6 +382,21 @@ impl ControlPlane for AwsControlPlane {
         let stream = pages.page_size(PAGE).items().send();
         let items = self.call(name, stream.collect::<Result<Vec<_>, _>>())?;
         self.each(name, &items, |group| group.group_name()?.parse().ok())
+    }
+
+    fn groups_of_things(&self, names: &[ThingName]) -> CloudResult<Vec<Vec<ThingName>>> {
+        let operation = "ListThingGroupsForThing";
+        let call = |name: &ThingName| {
+            let call = self.client.list_thing_groups_for_thing();
+            let pages = call.thing_name(name.as_str()).into_paginator();
+            let stream = pages.page_size(PAGE).items().send();
+            stream.collect::<Result<Vec<_>, _>>()
+        };
+        let answers = self.find_all(operation, names.iter().map(call).collect())?;
+        // A thing that has gone meanwhile has no groups.
+        let each = answers.into_iter().map(Option::unwrap_or_default);
+        each.map(|groups| self.each(operation, &groups, |group| group.group_name()?.parse().ok()))
+            .collect()
     }
 
     fn has(&self, kind: PrerequisiteKind, name: &str) -> CloudResult<bool> {

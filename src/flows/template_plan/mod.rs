@@ -1,6 +1,9 @@
 //! `template plan` for a whole list: every row on every core, in order, in memory that does not grow
 //! with the list; then the thing names that come twice.
 
+/// What the target has.
+mod target;
+
 use std::collections::BTreeMap;
 
 use crate::core::batch::{ListError, Row, RowProblem, Rows, Slip, Suspects, Twins, print};
@@ -9,16 +12,20 @@ use crate::core::csr::{Csr, CsrError};
 use crate::core::ids::{Place, ThingName};
 use crate::core::subject::Subject;
 use crate::core::template::{
-    Asked, CertificateSource, ExistingThing, ExistingThings, Foreseen, Gate, Plan, Reason,
-    Template, Usage,
+    Asked, CertificateSource, ExistingThings, Foreseen, Gate, Reason, Template, ThingPlan, Usage,
 };
-use crate::ports::cloud::{CloudResult, ControlPlane};
+use crate::explain::{Explain, Kind};
+use crate::flows::device_batch::BatchError;
+use crate::ports::cloud::CloudError;
+pub use target::{Looks, at_target, check_target};
 
 /// Rows that one thread takes at a time.
 const BLOCK: usize = 4096;
+/// The same where each row is looked for at a target: a run that stops has told almost all it found.
+const BLOCK_AT_TARGET: usize = 64;
 
 /// Opens the list at its start.
-pub type OpenRows<'a, E> = &'a (dyn Fn() -> Result<Rows, E> + Sync);
+pub type OpenRows<'a> = &'a (dyn Fn() -> Result<Rows, BatchError> + Sync);
 /// What a row gives: the parameters' values, and the subject where there is one.
 pub type DeviceOf<'a> = &'a (dyn Fn(&Row) -> Result<Device, RowProblem> + Sync);
 
@@ -32,9 +39,9 @@ pub struct Device {
 }
 
 /// What is asked.
-pub struct ListPlan<'a, E> {
+pub struct ListPlan<'a> {
     /// Opens the list.
-    pub rows: OpenRows<'a, E>,
+    pub rows: OpenRows<'a>,
     /// What a row gives.
     pub device: DeviceOf<'a>,
     /// The template.
@@ -49,6 +56,8 @@ pub struct ListPlan<'a, E> {
     pub gate: &'a Gate,
     /// How many threads work.
     pub threads: usize,
+    /// The first line that is planned; those before it only count as things that are made earlier.
+    pub from_line: u64,
 }
 
 /// What becomes of a row.
@@ -88,45 +97,103 @@ pub struct Summary {
 /// Hears of every row, in order; of those that come twice, at the end.
 pub type Hear<'a> = &'a mut dyn FnMut(&[RowPlan]);
 
-impl<E: From<ListError> + Send> ListPlan<'_, E> {
-    /// Plans every row.
+impl ListPlan<'_> {
+    /// Plans every row; with a target, also with what that has of the row's own thing.
     ///
     /// # Errors
-    /// `list.*` when the list cannot be read to its end, or is empty.
-    pub fn run(&self, hear: Hear<'_>) -> Result<Summary, E> {
+    /// `list.*` when the list cannot be read to its end, or is empty; `cloud.*` with the line to go
+    /// on from.
+    pub fn run(
+        &self,
+        mut target: Option<&mut Looks<'_>>,
+        hear: Hear<'_>,
+    ) -> Result<Summary, PlanError> {
         let mut summary = Summary::default();
         let mut twins = Twins::default();
         let mut gates: Vec<Gate> = (0..self.threads.max(1))
             .map(|_| self.gate.clone())
             .collect();
-        self.each_block(&mut |block| {
-            let plans = spread(&block, &mut gates, |row, gate| self.one(row, gate));
-            for plans in plans {
-                for plan in &plans {
-                    summary.rows += 1;
-                    *(if plan.passes {
-                        &mut summary.pass
-                    } else {
-                        &mut summary.fail
-                    }) += 1;
-                    if let Some(name) = thing_of(plan) {
-                        twins.add(print(name));
-                    }
-                }
-                hear(&plans);
+        let mut any = false;
+        let share = match target {
+            Some(_) => BLOCK_AT_TARGET,
+            None => BLOCK,
+        };
+        self.each_block(share, &mut |block| {
+            any |= !block.is_empty();
+            let (before, block) = self.split(&block);
+            for name in self.things_of(before).into_iter().flatten() {
+                twins.add(print(&name));
             }
+            let plans = self.block(block, target.as_deref_mut(), &mut gates)?;
+            for plan in &plans {
+                summary.count(plan);
+                if let Some(name) = thing_of(plan) {
+                    twins.add(print(name));
+                }
+            }
+            hear(&plans);
+            Ok(())
         })?;
-        if summary.rows == 0 {
-            return Err(ListError::Empty.into());
+        if !any {
+            return Err(BatchError::from(ListError::Empty).into());
         }
-        self.find_twins(twins, &mut summary, hear)?;
+        self.find_twins(
+            twins,
+            &mut Late {
+                target,
+                summary: &mut summary,
+                hear,
+            },
+        )?;
         Ok(summary)
     }
 
-    /// Rows as they stand in the list, some thousands at a time.
-    fn each_block(&self, work: &mut dyn FnMut(Vec<Result<Row, RowPlan>>)) -> Result<(), E> {
+    /// The rows that come before the first line that is planned, and the others.
+    fn split<'b>(&self, block: &'b [Input]) -> (&'b [Input], &'b [Input]) {
+        let before = |row: &Input| line_of(row) < self.from_line;
+        block.split_at(block.partition_point(before))
+    }
+
+    /// Plans some rows.
+    fn block(
+        &self,
+        block: &[Input],
+        target: Option<&mut Looks<'_>>,
+        gates: &mut [Gate],
+    ) -> Result<Vec<RowPlan>, PlanError> {
+        let Some(target) = target else {
+            let plans = spread(block, gates, |row, gate| self.one(row, self.existing, gate));
+            return Ok(plans.into_iter().flatten().collect());
+        };
+        let stopped = |line| move |source| PlanError::Target { line, source };
+        let first = block.first().map_or(self.from_line, line_of);
+        let mut wanted = BTreeMap::new();
+        for (name, groups) in self.rendered(block, |thing| !thing.groups.is_empty()) {
+            *wanted.entry(name).or_default() |= groups;
+        }
+        let there = target
+            .things(&wanted, self.existing)
+            .map_err(stopped(first))?;
+        let plans = spread(block, gates, |row, gate| self.one(row, &there, gate));
+        let mut plans: Vec<RowPlan> = plans.into_iter().flatten().collect();
+        for plan in &mut plans {
+            if let Some(foreseen) = &mut plan.foreseen {
+                // The rows of this block are told all together, or not at all.
+                target.check(foreseen).map_err(stopped(first))?;
+                plan.passes = foreseen.passes;
+            }
+        }
+        Ok(plans)
+    }
+
+    /// Rows as they stand in the list, `share` for each thread at a time.
+    fn each_block(
+        &self,
+        share: usize,
+        work: &mut dyn FnMut(Vec<Input>) -> Result<(), PlanError>,
+    ) -> Result<(), PlanError> {
         let mut rows = (self.rows)()?;
-        let size = BLOCK * self.threads.max(1);
+        let size = share * self.threads.max(1);
         loop {
             let mut block = Vec::with_capacity(size);
             while block.len() < size {
@@ -134,24 +201,24 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
                     None => break,
                     Some(Ok(row)) => block.push(Ok(row)),
                     Some(Err(Slip::Row(problems))) => block.push(Err(unreadable(problems))),
-                    Some(Err(Slip::End(error))) => return Err(error.into()),
+                    Some(Err(Slip::End(error))) => return Err(BatchError::from(error).into()),
                 }
             }
             if block.is_empty() {
                 return Ok(());
             }
-            work(block);
+            work(block)?;
         }
     }
 
-    fn one(&self, row: &Result<Row, RowPlan>, gate: &mut Gate) -> RowPlan {
+    fn one(&self, row: &Input, existing: &ExistingThings, gate: &mut Gate) -> RowPlan {
         match row {
-            Ok(row) => self.row(row, gate),
+            Ok(row) => self.row(row, existing, gate),
             Err(unreadable) => unreadable.clone(),
         }
     }
 
-    fn row(&self, row: &Row, gate: &mut Gate) -> RowPlan {
+    fn row(&self, row: &Row, existing: &ExistingThings, gate: &mut Gate) -> RowPlan {
         let name = Some(row.name.to_string());
         let device = match (self.device)(row) {
             Ok(device) => device,
@@ -166,7 +233,7 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
             usage: self.usage,
             values: &device.values,
             subject: device.subject.as_ref(),
-            existing: self.existing,
+            existing,
             place: self.place,
         };
         let mut foreseen = self.template.foresee(&asked, gate);
@@ -183,66 +250,159 @@ impl<E: From<ListError> + Send> ListPlan<'_, E> {
     }
 
     /// Names that may come twice are compared in readings of their own.
-    fn find_twins(&self, first: Twins, summary: &mut Summary, hear: Hear<'_>) -> Result<(), E> {
+    fn find_twins(&self, first: Twins, late: &mut Late<'_, '_>) -> Result<(), PlanError> {
         let others: Vec<Twins> = first.others().collect();
-        self.compare(first.repeated(), summary, hear)?;
+        self.compare(first.repeated(), late)?;
         for mut part in others {
-            self.each_thing(&mut |_, name| part.add(print(name)))?;
-            self.compare(part.repeated(), summary, hear)?;
+            self.each_thing(&mut |_, name| {
+                part.add(print(name));
+                Ok(())
+            })?;
+            self.compare(part.repeated(), late)?;
         }
         Ok(())
     }
 
-    fn compare(
-        &self,
-        groups: Vec<Suspects>,
-        summary: &mut Summary,
-        hear: Hear<'_>,
-    ) -> Result<(), E> {
+    fn compare(&self, groups: Vec<Suspects>, late: &mut Late<'_, '_>) -> Result<(), PlanError> {
         for mut group in groups {
-            let mut gate = self.gate.clone();
+            let mut gates = [self.gate.clone()];
             self.each_thing(&mut |row, name| {
                 let Some(earlier) = group.look(name, || name.to_string(), row.line) else {
-                    return;
+                    return Ok(());
                 };
-                summary.duplicates += 1;
-                if self.row(row, &mut gate).passes {
-                    summary.pass -= 1;
-                    summary.fail += 1;
+                if row.line < self.from_line {
+                    return Ok(());
                 }
-                hear(&[duplicate(row, name, earlier)]);
+                let target = late.target.as_deref_mut();
+                let again = self.block(&[Ok(row.clone())], target, &mut gates)?;
+                late.summary.duplicates += 1;
+                if again.iter().all(|plan| plan.passes) {
+                    late.summary.pass -= 1;
+                    late.summary.fail += 1;
+                }
+                (late.hear)(&[duplicate(row, name, earlier)]);
+                Ok(())
             })?;
         }
         Ok(())
     }
 
     /// The thing of every row that makes one, without what else becomes of it.
-    fn each_thing(&self, work: &mut dyn FnMut(&Row, &ThingName)) -> Result<(), E> {
-        let mut states = vec![(); self.threads.max(1)];
-        self.each_block(&mut |block| {
-            let names = spread(&block, &mut states, |row, ()| {
-                self.thing(row.as_ref().ok()?)
-            });
-            for (row, name) in block.iter().zip(names.iter().flatten()) {
+    fn each_thing(
+        &self,
+        work: &mut dyn FnMut(&Row, &ThingName) -> Result<(), PlanError>,
+    ) -> Result<(), PlanError> {
+        self.each_block(BLOCK, &mut |block| {
+            for (row, name) in block.iter().zip(self.things_of(&block)) {
                 if let (Ok(row), Some(name)) = (row, name) {
-                    work(row, name);
+                    work(row, &name)?;
                 }
             }
+            Ok(())
         })
     }
 
-    fn thing(&self, row: &Row) -> Option<ThingName> {
-        let device = (self.device)(row).ok()?;
-        let plan = self.template.render(self.usage, &device.values).ok()?;
-        plan.thing.map(|thing| thing.name)
+    /// The name of each row's thing, in order.
+    fn things_of(&self, block: &[Input]) -> Vec<Option<ThingName>> {
+        let mut states = vec![(); self.threads.max(1)];
+        let names = spread(block, &mut states, |row, ()| {
+            self.thing(row).map(|thing| thing.name)
+        });
+        names.into_iter().flatten().collect()
+    }
+
+    /// Each row's thing, with something about it.
+    fn rendered<T: Send>(
+        &self,
+        block: &[Input],
+        about: impl Fn(&ThingPlan) -> T + Sync,
+    ) -> Vec<(ThingName, T)> {
+        let mut states = vec![(); self.threads.max(1)];
+        let things = spread(block, &mut states, |row, ()| {
+            let thing = self.thing(row)?;
+            let about = about(&thing);
+            Some((thing.name, about))
+        });
+        things.into_iter().flatten().flatten().collect()
+    }
+
+    fn thing(&self, row: &Input) -> Option<ThingPlan> {
+        let device = (self.device)(row.as_ref().ok()?).ok()?;
+        self.template.render(self.usage, &device.values).ok()?.thing
+    }
+}
+
+/// A row, or what is told of one that could not be read.
+type Input = Result<Row, RowPlan>;
+
+fn line_of(row: &Input) -> u64 {
+    match row {
+        Ok(row) => row.line,
+        Err(unreadable) => unreadable.line,
+    }
+}
+
+/// What the last readings, those for things that come twice, still change.
+struct Late<'a, 'b> {
+    target: Option<&'a mut Looks<'b>>,
+    summary: &'a mut Summary,
+    hear: Hear<'a>,
+}
+
+impl Summary {
+    fn count(&mut self, plan: &RowPlan) {
+        self.rows += 1;
+        *(if plan.passes {
+            &mut self.pass
+        } else {
+            &mut self.fail
+        }) += 1;
+    }
+}
+
+/// Why a list was not planned to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The list cannot be used.
+    #[error(transparent)]
+    List(#[from] BatchError),
+    /// The target failed.
+    #[error("stopped before line {line}; the rows before it are told")]
+    Target {
+        /// The first line that was not told.
+        line: u64,
+        /// Why.
+        #[source]
+        source: CloudError,
+    },
+}
+
+impl Explain for PlanError {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::List(error) => error.kind(),
+            Self::Target { source, .. } => source.kind(),
+        }
+    }
+    fn code(&self) -> &'static str {
+        match self {
+            Self::List(error) => error.code(),
+            Self::Target { source, .. } => source.code(),
+        }
+    }
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::List(error) => error.hint(),
+            Self::Target { line, .. } => Some(format!("go on with --from-line {line}")),
+        }
     }
 }
 
 /// A share of the block for each thread, with a state of its own; the answers are in order.
 fn spread<S: Send, T: Send>(
-    block: &[Result<Row, RowPlan>],
+    block: &[Input],
     states: &mut [S],
-    one: impl Fn(&Result<Row, RowPlan>, &mut S) -> T + Sync,
+    one: impl Fn(&Input, &mut S) -> T + Sync,
 ) -> Vec<Vec<T>> {
     let share = block.len().div_ceil(states.len()).max(1);
     let one = &one;
@@ -336,35 +496,5 @@ pub fn check_source(foreseen: &mut Foreseen) {
     }
 }
 
-/// Fails a plan for the first thing that it needs and the target does not have.
-///
-/// # Errors
-/// `cloud.*`.
-pub fn check_target(plane: &dyn ControlPlane, foreseen: &mut Foreseen) -> CloudResult<()> {
-    let plan = foreseen.plan.as_ref().filter(|_| foreseen.passes);
-    for wanted in plan.map(Plan::prerequisites).unwrap_or_default() {
-        let there = plane.has(wanted.kind, &wanted.name)?;
-        if let Some(finding) = Template::lint_prerequisite(&wanted, Some(there)) {
-            foreseen.fail(Reason::of_missing(finding));
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// What the target has of a thing.
-///
-/// # Errors
-/// `cloud.*`.
-pub fn at_target(plane: &dyn ControlPlane, name: &ThingName) -> CloudResult<Option<ExistingThing>> {
-    let Some(view) = plane.describe_thing(name)? else {
-        return Ok(None);
-    };
-    let named = |text: Option<String>| text.and_then(|text| text.parse().ok());
-    Ok(Some(ExistingThing {
-        type_name: named(view.type_name),
-        attributes: view.attributes,
-        groups: plane.groups_of(name)?.into_iter().collect(),
-        billing_group: named(view.billing_group),
-    }))
-}
+#[cfg(test)]
+mod tests;
