@@ -87,7 +87,16 @@ pub fn kind_of(value: &Value) -> &'static str {
 pub struct Places<'a> {
     text: &'a str,
     starts: HashMap<String, usize>,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    /// How many characters there are before each block of bytes.
+    blocks: Vec<usize>,
 }
+
+/// Bytes between the places whose characters are counted once.
+const BLOCK: usize = 1024;
+/// The most levels of a path that are left off in looking for what holds a place.
+const MAX_CUTS: usize = 256;
 
 impl<'a> Places<'a> {
     /// Of a text that [`parse`] takes. Of another, as far as it can be read.
@@ -96,48 +105,98 @@ impl<'a> Places<'a> {
             text,
             at: 0,
             starts: HashMap::new(),
+            room: PATHS_AT_LEAST + PATHS_PER_BYTE * text.len(),
         };
         scanner.starts.insert("$".to_owned(), 0);
-        scanner.value("$", MAX_PLACE_DEPTH);
+        scanner.value(Some("$"), MAX_PLACE_DEPTH);
         let starts = scanner.starts;
-        Self { text, starts }
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let blocks = text.as_bytes().chunks(BLOCK).scan(0, |before, block| {
+            let here = *before;
+            *before += characters(block);
+            Some(here)
+        });
+        Self {
+            text,
+            starts,
+            lines: [0].into_iter().chain(ends.map(|(at, _)| at + 1)).collect(),
+            blocks: blocks.collect(),
+        }
     }
 
     /// Line and column, in characters from 1, of the member's name or the item at `path`; where
     /// there is none, of what would hold it.
     pub fn find(&self, path: &str) -> (usize, usize) {
         let mut path = path;
-        loop {
+        for _ in 0..MAX_CUTS {
             if let Some(start) = self.starts.get(path) {
                 return self.line_and_column(*start);
             }
             let cut = path.rfind(['.', '[']).filter(|cut| *cut > 0);
-            let Some(cut) = cut else {
-                return (1, 1);
-            };
+            let Some(cut) = cut else { break };
             path = &path[..cut];
         }
+        (1, 1)
     }
 
     fn line_and_column(&self, start: usize) -> (usize, usize) {
-        let before = &self.text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before[line_start..].chars().count() + 1;
-        (before.matches('\n').count() + 1, column)
+        let line = self.lines.partition_point(|begin| *begin <= start).max(1);
+        let begin = self.lines.get(line - 1).copied().unwrap_or(0);
+        (
+            line,
+            self.characters_before(start) - self.characters_before(begin) + 1,
+        )
     }
+
+    fn characters_before(&self, at: usize) -> usize {
+        let block = at / BLOCK;
+        let before = self.blocks.get(block).copied().unwrap_or(0);
+        before
+            + characters(
+                self.text
+                    .as_bytes()
+                    .get(block * BLOCK..at)
+                    .unwrap_or_default(),
+            )
+    }
+}
+
+/// How many characters begin in these bytes of a text.
+fn characters(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| **byte & 0xC0 != 0x80).count()
 }
 
 /// Deeper places are those of what holds them.
 const MAX_PLACE_DEPTH: usize = 64;
+/// The most bytes that all paths together may have, for each byte of the text and at least; places
+/// beyond are those of what holds them. Long names with much inside would take the square.
+const PATHS_PER_BYTE: usize = 16;
+const PATHS_AT_LEAST: usize = 1 << 16;
 
 /// Walks a text that is known to be JSON; where it is not, it stops.
 struct Scanner<'a> {
     text: &'a str,
     at: usize,
     starts: HashMap<String, usize>,
+    /// How many bytes of paths may still be kept.
+    room: usize,
 }
 
 impl Scanner<'_> {
+    /// Keeps a place under the path that `make` gives, of `length` bytes or somewhat more; `None`
+    /// when there is no room.
+    fn keep(
+        &mut self,
+        length: usize,
+        make: impl FnOnce() -> String,
+        start: usize,
+    ) -> Option<String> {
+        self.room = self.room.checked_sub(length)?;
+        let path = make();
+        self.starts.insert(path.clone(), start);
+        Some(path)
+    }
+
     fn peek(&mut self) -> Option<u8> {
         let rest = &self.text.as_bytes()[self.at..];
         self.at += rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
@@ -148,7 +207,7 @@ impl Scanner<'_> {
         (self.peek()? == wanted).then(|| self.at += 1)
     }
 
-    fn value(&mut self, path: &str, depth: usize) -> Option<()> {
+    fn value(&mut self, path: Option<&str>, depth: usize) -> Option<()> {
         let deeper = depth.checked_sub(1)?;
         match self.peek()? {
             b'{' => self.object(path, deeper),
@@ -163,15 +222,17 @@ impl Scanner<'_> {
         }
     }
 
-    fn object(&mut self, path: &str, depth: usize) -> Option<()> {
+    fn object(&mut self, path: Option<&str>, depth: usize) -> Option<()> {
         self.take(b'{')?;
         while self.peek()? == b'"' {
             let start = self.at;
             let key = self.string()?;
-            let path = child(path, &key);
+            let path = path.and_then(|path| {
+                let length = path.len() + key.len();
+                self.keep(length, || child(path, &key), start)
+            });
             self.take(b':')?;
-            self.starts.insert(path.clone(), start);
-            self.value(&path, depth)?;
+            self.value(path.as_deref(), depth)?;
             if self.take(b',').is_none() {
                 break;
             }
@@ -179,13 +240,13 @@ impl Scanner<'_> {
         self.take(b'}')
     }
 
-    fn array(&mut self, path: &str, depth: usize) -> Option<()> {
+    fn array(&mut self, path: Option<&str>, depth: usize) -> Option<()> {
         self.take(b'[')?;
         let mut index = 0;
         while self.peek()? != b']' {
-            let path = item(path, index);
-            self.starts.insert(path.clone(), self.at);
-            self.value(&path, depth)?;
+            let start = self.at;
+            let path = path.and_then(|path| self.keep(path.len(), || item(path, index), start));
+            self.value(path.as_deref(), depth)?;
             index += 1;
             if self.take(b',').is_none() {
                 break;
@@ -323,6 +384,29 @@ mod tests {
         ] {
             Places::of(broken).find("$.a[0]");
         }
+    }
+
+    #[test]
+    fn places_take_no_more_than_the_text_allows() {
+        let key = "k".repeat(100_000);
+        let items = vec!["1"; 50_000].join(",");
+        for text in [
+            format!(r#"{{"{key}":[{items}]}}"#),
+            format!(r#"{{"{key}":{{"{key}":{{"a":[{items}]}}}}}}"#),
+            format!("[{}]", vec!["{}"; 60_000].join(",")),
+        ] {
+            let places = Places::of(&text);
+            let kept: usize = places.starts.keys().map(String::len).sum();
+            assert!(
+                kept <= 2 * (PATHS_AT_LEAST + PATHS_PER_BYTE * text.len()),
+                "{kept}"
+            );
+            assert_eq!(places.find(&format!("$.{key}[49999]")).0, 1);
+            places.find(&".".repeat(400_000));
+        }
+        let long = format!("[{},\n\n é, 7]", vec!["\"é\""; 3_000].join(","));
+        let found = Places::of(&long).find("$[3001]");
+        assert_eq!(found, (3, 5), "after a broken item");
     }
 
     #[test]

@@ -441,17 +441,19 @@ fn write_counterexample(f: &mut fmt::Formatter<'_>, shown: &Shown) -> fmt::Resul
 
 fn write_doubt(f: &mut fmt::Formatter<'_>, doubt: &Doubt) -> fmt::Result {
     write!(f, "\nnot proved that none {}: ", doubt.reach.sentence())?;
+    let (Why::Limit { statements } | Why::Unconfirmed { statements, .. }) = &doubt.why;
     match &doubt.why {
-        Why::Limit => writeln!(f, "the patterns are too many or too wild to search through"),
-        Why::Unconfirmed { word, statements } => {
-            writeln!(
-                f,
-                "these overlap, as in `{word}`, though no two names were found"
-            )?;
-            let all: BTreeSet<String> = statements.iter().map(ToString::to_string).collect();
-            all.iter().try_for_each(|one| writeln!(f, "  {one}"))
+        Why::Limit { .. } => {
+            writeln!(f, "the patterns are too many or too wild to search through")?;
         }
+        Why::Unconfirmed { word, .. } => writeln!(
+            f,
+            "these overlap, as in `{word}`, though no two names were found"
+        )?,
     }
+    let all: BTreeSet<String> = statements.iter().map(ToString::to_string).collect();
+    all.iter().try_for_each(|one| writeln!(f, "  {one}"))?;
+    writeln!(f, "  do: {}", doubt.why.remedy())
 }
 
 #[cfg(test)]

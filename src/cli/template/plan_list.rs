@@ -115,7 +115,7 @@ impl ListArgs {
             Failure { message, ..failure }
         })?;
         let seconds = clock.monotonic().saturating_sub(begun).as_secs_f64();
-        Ok(Planned::List(Listed {
+        Ok(Planned::List(Box::new(Listed {
             template: work.given.shown.clone(),
             kind: work.given.usage,
             target: target.map(|connected| connected.target.clone()),
@@ -125,7 +125,7 @@ impl ListArgs {
             more: summary.fail.saturating_sub(failures.len() as u64),
             failures,
             seconds,
-        }))
+        })))
     }
 
     fn open(&self, source: &dyn Source, column: Option<&str>) -> Result<Rows, BatchError> {

@@ -20,7 +20,7 @@ pub(in crate::cli) enum Planned {
     /// One device.
     One(Box<Single>),
     /// A whole list.
-    List(Listed),
+    List(Box<Listed>),
 }
 
 /// One device.

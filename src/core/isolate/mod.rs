@@ -256,7 +256,10 @@ pub struct Counterexample {
 #[serde(tag = "why", rename_all = "kebab-case")]
 pub enum Why {
     /// There is more to search than the limit allows.
-    Limit,
+    Limit {
+        /// The patterns that take the most.
+        statements: Vec<StatementRef>,
+    },
     /// The patterns overlap, and no names were found that bear it out.
     Unconfirmed {
         /// A client id or topic of the overlap.
@@ -264,6 +267,28 @@ pub enum Why {
         /// The patterns that overlap there.
         statements: Vec<StatementRef>,
     },
+}
+
+impl Why {
+    /// There is more to search than the limit allows; the patterns are named later.
+    fn limit() -> Self {
+        Self::Limit {
+            statements: Vec::new(),
+        }
+    }
+
+    /// What to change, so that it is decided.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Limit { .. } => {
+                "use fewer `*` and `?` in these patterns, or give each variable a level of its own"
+            }
+            Self::Unconfirmed { .. } => {
+                "give each variable of these patterns a level of its own, `/${…}/`, without other \
+                 text, `*` or `?` in the level; or pin the client id to the thing's name"
+            }
+        }
+    }
 }
 
 /// Something that was neither proved nor disproved.

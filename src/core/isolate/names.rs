@@ -181,6 +181,66 @@ impl Names {
     }
 }
 
+/// What is known of all pairs of names of a fleet.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Apart {
+    /// None is the beginning of another.
+    pub(super) prefix: bool,
+    /// None is the end of another.
+    pub(super) suffix: bool,
+}
+
+/// The most ends of names that are looked up in a list.
+const MAX_ENDS: usize = 20_000_000;
+
+impl Names {
+    /// What is known of a list's names; of other names, nothing.
+    pub(super) fn apart(&self) -> Apart {
+        let Self::Listed(list) = self else {
+            return Apart::default();
+        };
+        Apart {
+            prefix: beginnings(list).next().is_none(),
+            suffix: ends(list).is_some_and(|mut found| found.next().is_none()),
+        }
+    }
+
+    /// Some pairs of a list that patterns are likely to confuse: one the beginning or the end of
+    /// the other, and any two.
+    pub(super) fn likely(&self, most: usize) -> Vec<[&str; 2]> {
+        let Self::Listed(list) = self else {
+            return Vec::new();
+        };
+        let mut found: Vec<[&str; 2]> = beginnings(list).take(most).collect();
+        found.extend(ends(list).into_iter().flatten().take(most));
+        found.extend(list.windows(2).take(1).map(|two| [&*two[0], &*two[1]]));
+        found
+    }
+}
+
+/// Every name of a sorted list that is the beginning of the next one, with that.
+fn beginnings(list: &[String]) -> impl Iterator<Item = [&str; 2]> {
+    let pairs = list.windows(2).map(|two| [&*two[0], &*two[1]]);
+    pairs.filter(|[one, next]| next.starts_with(one))
+}
+
+/// Every name of a sorted list that is the end of another, with that; `None` when there is too
+/// much to look up.
+fn ends(list: &[String]) -> Option<impl Iterator<Item = [&str; 2]>> {
+    let lengths: BTreeSet<usize> = list.iter().map(String::len).collect();
+    if lengths.len().saturating_mul(list.len()) > MAX_ENDS {
+        return None;
+    }
+    let find = |end: &str| list.binary_search_by(|known| (**known).cmp(end)).ok();
+    Some(list.iter().flat_map(move |name| {
+        let shorter: Vec<usize> = lengths.range(..name.len()).copied().collect();
+        shorter.into_iter().filter_map(move |length| {
+            let at = find(&name[name.len() - length..])?;
+            Some([&*list[at], &**name])
+        })
+    }))
+}
+
 /// Whether a thing's name may hold it.
 pub(super) fn in_names(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-')

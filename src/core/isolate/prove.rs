@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use super::atom::{ANY, Atom, Lazy, NO_LABEL, Trie};
 use super::confirm::Confirm;
-use super::names::{Names, in_names};
+use super::names::{Apart, Names, in_names};
 use super::scene::{Access, Client, Scene, Station, Way};
 use super::search::{Found, Question, walk};
 use super::shape::{after, filter_set, text};
-use super::slots::{Assignment, Kind, Side, Slots};
+use super::slots::{Assignment, Kind, Side, Slots, THING_NAME};
 use super::track::Track;
 use super::{Counterexample, Doubt, Fleet, Limit, Reach, Verdict, Why, split};
 use crate::core::policy::Action;
@@ -26,16 +26,20 @@ const PER_NAME: usize = 20;
 const MAX_LISTED: usize = 20_000;
 /// The most patterns that are read side by side, and in one track.
 const MAX_TRIES: [usize; 2] = [32, 16];
+/// The most pairs of a list, of each kind, that are tried before the list is searched.
+const LIKELY: usize = 4;
 /// The most findings of one search that are tried with concrete names.
 const TRIES: usize = 12;
 
 /// Looks for two devices that the fleet's policies do not keep apart. What holds for any names holds
-/// for a list of them, however long: only what is left is searched with the very names.
+/// for a list of them, however long; then what holds for any names of which none is the beginning or
+/// the end of another, where the list has none such; only what is left is searched with the very
+/// names.
 pub fn prove(fleet: &Fleet<'_>) -> Verdict {
     if fleet.names == Names::All {
-        return search(fleet, &Reach::ALL);
+        return search(fleet, &Reach::ALL, Apart::default());
     }
-    let wide = Fleet {
+    let any = Fleet {
         place: fleet.place.clone(),
         names: Names::All,
         same: fleet.same.clone(),
@@ -43,29 +47,41 @@ pub fn prove(fleet: &Fleet<'_>) -> Verdict {
         shared: fleet.shared.clone(),
         ..*fleet
     };
-    let mut wide = search(&wide, &Reach::ALL);
-    let found = wide.counterexamples.iter().map(|one| one.reach);
-    let left: Vec<Reach> = found
-        .chain(wide.doubts.iter().map(|one| one.reach))
-        .collect();
-    if left.is_empty() {
-        return wide;
+    let mut verdict = search(&any, &Reach::ALL, Apart::default());
+    let apart = fleet.names.apart();
+    if apart != Apart::default() && !verdict.proved() {
+        verdict = verdict.then(|left| search(&any, left, apart));
     }
-    let mut verdict = search(fleet, &left);
-    verdict.counterexamples.sort_by_key(|one| one.reach);
-    verdict.doubts.sort_by_key(|one| one.reach);
-    verdict.statements.append(&mut wide.statements);
-    verdict.statements.sort_unstable();
-    verdict.statements.dedup();
-    verdict.free.append(&mut wide.free);
-    verdict.open.append(&mut wide.open);
-    verdict.searches += wide.searches;
-    verdict.steps += wide.steps;
+    if !verdict.proved() {
+        verdict = verdict.then(|left| search(fleet, left, apart));
+    }
     verdict
 }
 
-fn search(fleet: &Fleet<'_>, reaches: &[Reach]) -> Verdict {
-    let slots = Slots::new(&fleet.names, &fleet.same, &fleet.unique);
+impl Verdict {
+    /// With what is still open decided again.
+    fn then(mut self, search: impl FnOnce(&[Reach]) -> Self) -> Self {
+        let found = self.counterexamples.iter().map(|one| one.reach);
+        let left: BTreeSet<Reach> = found
+            .chain(self.doubts.iter().map(|one| one.reach))
+            .collect();
+        let left: Vec<Reach> = left.into_iter().collect();
+        let mut next = search(&left);
+        next.counterexamples.sort_by_key(|one| one.reach);
+        next.doubts.sort_by_key(|one| one.reach);
+        next.statements.append(&mut self.statements);
+        next.statements.sort_unstable();
+        next.statements.dedup();
+        next.free.append(&mut self.free);
+        next.open.append(&mut self.open);
+        next.searches += self.searches;
+        next.steps += self.steps;
+        next
+    }
+}
+
+fn search(fleet: &Fleet<'_>, reaches: &[Reach], apart: Apart) -> Verdict {
+    let slots = Slots::new(&fleet.names, &fleet.same, &fleet.unique).apart(apart);
     let prover = Prover::new(fleet, &slots);
     let scene = prover.scene(Assignment::new());
     let mut verdict = Verdict::default();
@@ -75,18 +91,32 @@ fn search(fleet: &Fleet<'_>, reaches: &[Reach]) -> Verdict {
         if reach == Reach::ReceiveFrom && fleet.other.is_none() {
             continue;
         }
+        prover.left.set(BUDGET);
+        let likely = prover.likely(reach);
+        verdict.steps += BUDGET - prover.left.get();
         prover.left.set(budget);
-        let mut answer = prover.ask(&scene, reach);
+        let mut answer = likely.unwrap_or_else(|| prover.ask(&scene, reach));
         verdict.steps += budget - prover.left.get();
-        if matches!(answer, Answer::Perhaps(Why::Unconfirmed { .. })) {
-            prover.left.set(CASES);
+        let cases = match answer {
+            Answer::Perhaps(Why::Unconfirmed { .. }) => CASES,
+            // What is too much for all values together often is not for each.
+            Answer::Perhaps(Why::Limit { .. }) => CASES / 2,
+            Answer::No | Answer::Yes(_) => 0,
+        };
+        if cases > 0 {
+            prover.left.set(cases);
             answer = split::decide(&prover, reach);
-            verdict.steps += CASES - prover.left.get();
+            verdict.steps += cases - prover.left.get();
         }
         match answer {
             Answer::No => {}
             Answer::Yes(found) => verdict.counterexamples.push(*found),
             Answer::Perhaps(why) => verdict.doubts.push(Doubt { reach, why }),
+        }
+    }
+    for doubt in &mut verdict.doubts {
+        if let Why::Limit { statements } = &mut doubt.why {
+            *statements = scene.wildest(doubt.reach);
         }
     }
     verdict.statements = scene.labels();
@@ -181,9 +211,26 @@ impl<'a> Prover<'a> {
         match (yes, doubt, outcome) {
             (Some(found), ..) => Answer::Yes(Box::new(found)),
             (None, Some(why), _) => Answer::Perhaps(why),
-            (None, None, Err(Limit)) => Answer::Perhaps(Why::Limit),
+            (None, None, Err(Limit)) => Answer::Perhaps(Why::limit()),
             (None, None, Ok(())) => Answer::No,
         }
+    }
+
+    /// Whether two names of a long list that patterns are likely to confuse reach each other so.
+    fn likely(&self, reach: Reach) -> Option<Answer> {
+        // A short one is gone through name by name.
+        if self.fleet.names.count() <= split::MAX_LISTED {
+            return None;
+        }
+        let [first, second] = Side::BOTH.map(|side| self.slots.of(side, THING_NAME));
+        let found = self.fleet.names.likely(LIKELY).into_iter();
+        let mut pairs = found.flat_map(|[a, b]| [[a, b], [b, a]]);
+        pairs.find_map(|[one, two]| {
+            let named = [(first, one), (second, two)];
+            let assigned = named.map(|(slot, name)| (slot, Some(name.to_owned())));
+            let answer = self.ask(&self.scene(assigned.into()), reach);
+            matches!(answer, Answer::Yes(_)).then_some(answer)
+        })
     }
 
     /// Takes steps off the budget.

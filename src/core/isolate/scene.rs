@@ -2,14 +2,18 @@
 //! something cannot be said exactly, the device may do more here than in truth, never less.
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::atom::{ANY, Atom, Lazy, NO_LABEL, ONE, Slot, Trie, literal};
 use super::shape::{covers, selects, set, uses_client, widened, widening, widest};
 use super::slots::{Assignment, CLIENT_ID, IS_ATTACHED, Side, Slots, THING, THING_NAME, fold};
-use super::{Fleet, StatementRef};
+use super::{Fleet, Reach, StatementRef};
 use crate::core::policy::{Action, Effect, NamedPolicy, Pattern, Piece, Selection, Statement};
+
+/// The most patterns that are named where a search was too large.
+const NAMED: usize = 4;
 
 /// The client id of a connection, as far as it is known.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -288,6 +292,28 @@ impl<'a> Scene<'a> {
                 (at, statement)
             })
         })
+    }
+
+    /// The patterns that a search for this way to reach has most to do with, the wildest first.
+    pub(super) fn wildest(&self, reach: Reach) -> Vec<StatementRef> {
+        let mut found = BTreeSet::new();
+        for (side, action) in Side::BOTH.into_iter().zip(reach.actions()) {
+            for (at, statement) in self.statements(side) {
+                let subscribes =
+                    action == Action::Receive && selects(&statement.actions, Action::Subscribe);
+                if !selects(&statement.actions, action) && !subscribes {
+                    continue;
+                }
+                for (n, pattern) in statement.resources.patterns.iter().enumerate() {
+                    let wild = |piece: &&Piece| !matches!(piece, Piece::Literal(_));
+                    let wild = pattern.pieces().iter().filter(wild).count();
+                    let path = statement.resources.path_of(n);
+                    found.insert((Reverse(wild), StatementRef { path, ..at.clone() }));
+                }
+            }
+        }
+        let found = found.into_iter().map(|(_, at)| at);
+        found.take(NAMED).collect()
     }
 
     /// How many patterns there are.

@@ -171,15 +171,17 @@ impl Walk<'_> {
         found
     }
 
-    /// Whether values that began together may end so.
+    /// Whether values may end so.
     fn may_close(&self, open: &[Open], closed: u32) -> bool {
-        pairs(open).all(|(a, b)| {
-            let ends = |one: &Open| closed >> one.bit & 1 == 1;
-            if a.slot == b.slot {
-                ends(a) == ends(b)
-            } else {
-                !(ends(a) && ends(b) && self.question.slots.distinct(a.slot, b.slot))
-            }
+        let ends = |one: &Open| closed >> one.bit & 1 == 1;
+        let mut all = open.iter().enumerate();
+        all.all(|(n, a)| {
+            open[n + 1..].iter().all(|b| {
+                let slots = [a.slot, b.slot];
+                self.question
+                    .slots
+                    .may_end(slots, together(a, b), [ends(a), ends(b)])
+            })
         })
     }
 
@@ -320,9 +322,14 @@ impl Walk<'_> {
 fn pairs(open: &[Open]) -> impl Iterator<Item = (&Open, &Open)> {
     open.iter().enumerate().flat_map(move |(n, a)| {
         let others = open[n + 1..].iter();
-        let together = move |b: &&Open| a.spot.group > 0 && a.spot.group == b.spot.group;
-        others.filter(together).map(move |b| (a, b))
+        others.filter(|b| together(a, b)).map(move |b| (a, b))
     })
+}
+
+/// Whether two values began together. None begins before the word does, as no value holds the `/`
+/// that ends what is read before.
+fn together(a: &Open, b: &Open) -> bool {
+    a.spot.group > 0 && a.spot.group == b.spot.group
 }
 
 fn product(all: &[Vec<Joint>], own: &[Joint]) -> Vec<Vec<Joint>> {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::atom::Slot;
-use super::names::{Names, Reader, START};
+use super::names::{Apart, Names, Reader, START};
 
 /// The two devices of a pair.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -56,6 +56,8 @@ pub(super) struct Slots<'a> {
     same: Vec<String>,
     /// Variables that differ from device to device, folded.
     unique: Vec<String>,
+    /// What is known of two names.
+    apart: Apart,
     known: RefCell<Vec<Known>>,
 }
 
@@ -71,12 +73,36 @@ impl<'a> Slots<'a> {
             names,
             same: fold_all(same),
             unique: fold_all(unique),
+            apart: Apart::default(),
             known: RefCell::default(),
         };
         for side in Side::BOTH {
             slots.of(side, THING_NAME);
         }
         slots
+    }
+
+    /// With what is known of two names.
+    pub(super) fn apart(mut self, apart: Apart) -> Self {
+        self.apart = apart;
+        self
+    }
+
+    /// Whether two values may end together or one before the other, given whether they are surely
+    /// not the same text and whether they began together.
+    pub(super) fn may_end(&self, [a, b]: [Slot; 2], together: bool, ends: [bool; 2]) -> bool {
+        let both = ends == [true, true];
+        match (together, a == b) {
+            (true, true) => ends[0] == ends[1],
+            // One value has one length.
+            (false, true) => !both,
+            (_, false) if !self.distinct(a, b) => true,
+            (true, false) => {
+                let name = self.kind(a) == Kind::Name;
+                !(both || name && self.apart.prefix && ends[0] != ends[1])
+            }
+            (false, false) => !(both && self.kind(a) == Kind::Name && self.apart.suffix),
+        }
     }
 
     /// The slot of a variable, by its folded name.

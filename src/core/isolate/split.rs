@@ -16,7 +16,7 @@ use crate::core::policy::{Condition, NamedPolicy, Pattern, Piece, Rule, Test};
 /// The most cases.
 const MAX_CASES: usize = 4_000;
 /// The longest list of names that are tried one by one.
-const MAX_LISTED: usize = 32;
+pub(super) const MAX_LISTED: usize = 32;
 
 /// Whether in all patterns each level is a literal, a variable or a wildcard.
 fn whole_levels(fleet: &Fleet<'_>) -> bool {
@@ -164,7 +164,7 @@ impl Cases<'_, '_> {
     /// Decides all cases that these values leave open.
     fn from(&mut self, known: &Case) -> Answer {
         if self.left == 0 {
-            return Answer::Perhaps(Why::Limit);
+            return Answer::Perhaps(Why::limit());
         }
         self.left -= 1;
         let mut scene = self.prover.scene(known.assigned.clone());

@@ -48,12 +48,11 @@ impl Pattern {
     pub(super) fn parse(text: &str, syntax: Syntax) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text;
+        // Behind it no variable ends, so that none is looked for.
+        let last = text.rfind('}').filter(|_| syntax.variables);
         while let Some(c) = rest.chars().next() {
-            let variable = if syntax.variables {
-                variable(rest)
-            } else {
-                None
-            };
+            let at = text.len() - rest.len();
+            let variable = last.filter(|last| at < *last).and_then(|_| variable(rest));
             let (piece, length) = match (c, variable) {
                 ('$', Some((name @ ("*" | "?" | "$"), length))) => {
                     (Piece::Literal(name.to_owned()), length)
@@ -172,6 +171,8 @@ impl Pattern {
 fn variable(rest: &str) -> Option<(&str, usize)> {
     let inside = rest.strip_prefix("${")?;
     let end = inside.find('}')?;
+    #[cfg(test)]
+    tests::LOOKED_AT.set(tests::LOOKED_AT.get() + end);
     (end > 0).then(|| (&inside[..end], end + 3))
 }
 
@@ -323,6 +324,38 @@ pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    thread_local! {
+        /// How many bytes were looked through for the end of a variable.
+        pub(super) static LOOKED_AT: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    #[test]
+    fn open_variables_are_looked_through_once() {
+        for text in [
+            "${".repeat(200_000),
+            format!("{}}}", "${".repeat(200_000)),
+            format!("${{}}{}", "${".repeat(200_000)),
+            "${}".repeat(130_000),
+            "${a".repeat(130_000),
+        ] {
+            LOOKED_AT.set(0);
+            Pattern::parse(
+                &text,
+                Syntax {
+                    variables: true,
+                    wildcards: true,
+                },
+            );
+            let looked_at = LOOKED_AT.get();
+            assert!(
+                looked_at <= text.len(),
+                "{looked_at} of {}: {}…",
+                text.len(),
+                &text[..9]
+            );
+        }
+    }
     use proptest::prelude::*;
 
     const FULL: Syntax = Syntax {

@@ -73,7 +73,8 @@ impl Subjects {
 
     fn with<'v>(&'v self, value_of: impl Fn(&str) -> &'v str) -> Result<Subject, PatternError> {
         pattern::fill(&self.pattern, &|key| {
-            Some(self.fixed.get(key).map_or_else(|| value_of(key), |v| v))
+            let fixed = self.fixed.get(key).map(|value| &value[..]);
+            Some(fixed.unwrap_or_else(|| value_of(key)))
         })
     }
 }
@@ -152,6 +153,28 @@ impl Slot {
         }
     }
 
+    /// A character that one of these placeholders may hold and that is not taken.
+    fn refuses(self, open: &[&str]) -> Option<String> {
+        let refused = |c: &&char| !self.takes(**c);
+        let free = open.iter().find(|name| **name != "name");
+        if let (Some(free), Some(c)) = (free, OFTEN.iter().find(refused)) {
+            let verb = match self {
+                Self::Document => "widens or breaks",
+                _ => "does not fit",
+            };
+            let noun = self.noun();
+            return Some(format!(
+                "{{{free}}} may hold `{c}` and others, which {verb} {noun}"
+            ));
+        }
+        // A device's name has letters, digits and these.
+        let c = [':', '_', '-'].iter().find(refused)?;
+        Some(format!(
+            "{{name}} may hold `{c}`, which does not fit {}",
+            self.noun()
+        ))
+    }
+
     fn most(self) -> usize {
         match self {
             Self::Name | Self::PolicyName => NAME_CHARACTERS,
@@ -222,7 +245,7 @@ impl Template {
         };
         Some(vec![match value {
             Value::Text(text) => Extent::text(text),
-            Value::Null | Value::FindInMap(..) => return None,
+            Value::Null | Value::FindInMap(..) | Value::Split(..) => return None,
             Value::Ref(name) => self.parameter_extent(name, subjects)?,
             Value::List(all) => {
                 let each = all.iter().map(|value| self.extents(value, own, subjects));
@@ -248,7 +271,6 @@ impl Template {
                 };
                 self.element(index.parse().ok()?, (list, own), subjects)?
             }
-            Value::Split(..) => return None,
             Value::Sub(text, inner) => {
                 let inner = inner
                     .iter()
@@ -327,54 +349,35 @@ impl Subjects {
         if open.is_empty() {
             return None;
         }
-        let doubt = |message: String, remedy: &str| {
-            let finding = Finding::warning("template.profile-open", path, message);
-            Some(finding.remedy(format!(
-                "{remedy}; `template plan --csv` checks a list's rows"
-            )))
-        };
         let shown = open.iter().map(|name| format!("{{{name}}}"));
         let shown = shown.collect::<Vec<_>>().join(", ");
-        if let Some(delimiter) = &extent.piece {
-            let message = format!("{shown} need not hold so many `{delimiter}`, and fails then");
-            return doubt(message, "put the parts into attributes of their own");
-        }
-        let free = open.iter().find(|name| **name != "name");
-        let refused = |c: &&char| !slot.takes(**c);
-        if let (Some(free), Some(c)) = (free, OFTEN.iter().find(refused)) {
-            let verb = if slot == Slot::Document {
-                "widens or breaks"
-            } else {
-                "does not fit"
-            };
-            let message = format!(
-                "{{{free}}} may hold `{c}` and others, which {verb} {}",
-                slot.noun()
-            );
-            return doubt(message, "keep such values out of the list");
-        }
-        // A device's name has letters, digits and these.
-        if let Some(c) = [':', '_', '-'].iter().find(refused) {
-            let message = format!(
-                "{{name}} may hold `{c}`, which does not fit {}",
-                slot.noun()
-            );
-            return doubt(message, "keep such names out of the list");
-        }
-        if extent.most > slot.most() {
-            let (most, limit) = (extent.most, slot.most());
-            let message = format!(
-                "with {shown} it can have {most} characters, and {} has at most {limit}",
-                slot.noun()
-            );
-            return doubt(message, "shorten the fixed parts");
-        }
-        (extent.least == 0 && slot == Slot::Name).then(|| {
-            doubt(
+        let (message, remedy) = if let Some(delimiter) = &extent.piece {
+            (
+                format!("{shown} need not hold so many `{delimiter}`, and fails then"),
+                "put the parts into attributes of their own",
+            )
+        } else if let Some(message) = slot.refuses(&open) {
+            (message, "keep such values out of the list")
+        } else if extent.most > slot.most() {
+            let (most, limit, noun) = (extent.most, slot.most(), slot.noun());
+            (
+                format!(
+                    "with {shown} it can have {most} characters, and {noun} has at most {limit}"
+                ),
+                "shorten the fixed parts",
+            )
+        } else if extent.least == 0 && slot == Slot::Name {
+            (
                 format!("a part of {shown} may be empty"),
                 "use the whole value",
             )
-        })?
+        } else {
+            return None;
+        };
+        let finding = Finding::warning("template.profile-open", path, message);
+        Some(finding.remedy(format!(
+            "{remedy}; `template plan --csv` checks a list's rows"
+        )))
     }
 
     /// Subjects with a value that is never put in the place of a policy variable, for one
@@ -619,7 +622,7 @@ mod tests {
         let thing = format!(r#""ThingName":{CN},"AttributePayload":{{"a":{value}}}"#);
         let template = template(&thing, NAMED);
         let slots = template.slots();
-        let (_, value, _) = slots.iter().find(|(path, ..)| path.ends_with("a")).unwrap();
+        let (_, value, _) = slots.iter().find(|(path, ..)| path.ends_with('a')).unwrap();
         let open = subjects("C=DE,CN={name},OU={model},O=b", &[]);
         let extent = template
             .extents(value, &Own::new(), &open)

@@ -165,7 +165,12 @@ impl ListPlan<'_> {
             let plans = spread(block, gates, |row, gate| self.one(row, self.existing, gate));
             return Ok(plans.into_iter().flatten().collect());
         };
-        let stopped = |line| move |source| PlanError::Target { line, source };
+        let stopped = |line| {
+            move |source: CloudError| PlanError::Target {
+                line,
+                source: Box::new(source),
+            }
+        };
         let first = block.first().map_or(self.from_line, line_of);
         let mut wanted = BTreeMap::new();
         for (name, groups) in self.rendered(block, |thing| !thing.groups.is_empty()) {
@@ -373,7 +378,7 @@ pub enum PlanError {
         line: u64,
         /// Why.
         #[source]
-        source: CloudError,
+        source: Box<CloudError>,
     },
 }
 

@@ -161,7 +161,7 @@ fn planned(list: &str, from_line: u64, (plane, clock): (&Plane, &Sleeper)) -> To
             subject: None,
         })
     };
-    let place = Place {
+    let home = Place {
         account: "123456789012".parse().unwrap(),
         region: "eu-west-1".parse().unwrap(),
     };
@@ -171,8 +171,8 @@ fn planned(list: &str, from_line: u64, (plane, clock): (&Plane, &Sleeper)) -> To
         template: &template,
         usage: Usage::RegisterThing,
         existing: &ExistingThings::default(),
-        place: &place,
-        gate: &Gate::new(&BTreeMap::new(), &place),
+        place: &home,
+        gate: &Gate::new(&BTreeMap::new(), &home),
         threads: 2,
         from_line,
     };
@@ -214,7 +214,8 @@ fn each_rows_own_thing_is_looked_for() {
 
 #[test]
 fn calls_keep_their_pace() {
-    let rows: String = (0..200).map(|n| format!("p-{n},old,g\n")).collect();
+    let rows: Vec<String> = (0..200).map(|n| format!("p-{n},old,g\n")).collect();
+    let rows = rows.concat();
     let (plane, clock) = (Plane::default(), Sleeper::default());
     planned(&format!("name,type,group\n{rows}"), 1, (&plane, &clock))
         .1
@@ -231,7 +232,8 @@ fn calls_keep_their_pace() {
 
 #[test]
 fn a_plan_that_stops_says_where_it_goes_on() {
-    let rows: String = (0..300).map(|n| format!("p-{n},old,g\n")).collect();
+    let rows: Vec<String> = (0..300).map(|n| format!("p-{n},old,g\n")).collect();
+    let rows = rows.concat();
     let list = format!("name,type,group\n{rows}p-3,old,g\np-290,old,g\n");
     let failing = Plane {
         fails_at: Some("p-200"),
