@@ -15,10 +15,12 @@ mod args_policy;
 mod args_profile;
 #[cfg(feature = "operator")]
 mod args_template;
+mod args_time;
 #[cfg(feature = "operator")]
 mod ca;
 #[cfg(feature = "operator")]
 mod cert;
+mod clock;
 mod connect;
 mod device;
 #[cfg(feature = "operator")]
@@ -74,6 +76,8 @@ enum Command {
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Cert(cert::Command),
+    #[command(subcommand)]
+    Clock(clock::Command),
     Connect(connect::Args),
     #[command(subcommand)]
     Device(device::Command),
@@ -137,6 +141,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ca(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]
         Command::Cert(command) => command.run(&settings, output),
+        Command::Clock(command) => command.run(&settings, output),
         Command::Connect(args) => output.finish(args.run(&settings)),
         Command::Device(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]

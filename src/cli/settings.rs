@@ -135,6 +135,10 @@ pub(super) struct DeviceConfig {
     pub(super) server_ca: Option<PathBuf>,
     /// Time servers, `host` or `host:port`.
     pub(super) ntp: Option<Vec<String>>,
+    /// NTS key exchange servers, `host` or `host:port`.
+    pub(super) nts: Option<Vec<String>>,
+    /// Who may vouch for those, PEM; public CAs when left out.
+    pub(super) nts_ca: Option<PathBuf>,
 }
 
 #[cfg_attr(
@@ -369,6 +373,8 @@ impl Layers {
                 port: project.device.port.or(user.device.port),
                 server_ca: project.device.server_ca.or(user.device.server_ca),
                 ntp: project.device.ntp.or(user.device.ntp),
+                nts: project.device.nts.or(user.device.nts),
+                nts_ca: project.device.nts_ca.or(user.device.nts_ca),
             },
         }
     }

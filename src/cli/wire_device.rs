@@ -2,18 +2,22 @@
 
 use crate::core::time::UtcTime;
 use crate::effects::clock::SystemClock;
+use crate::effects::daemons::LocalDaemons;
 use crate::effects::dial::Network;
 use crate::effects::entropy::OsEntropy;
 use crate::effects::files::Disk;
 use crate::effects::kernel_clock::Kernel;
 use crate::effects::keys::RingKeys;
+use crate::effects::nts::NtsNetwork;
 use crate::effects::release::build_floor;
 use crate::effects::sntp::Udp;
+use crate::flows::clock::{ClockGather, Keep, Set, Wait};
 use crate::flows::preflight::Gather;
 
 /// What the device's commands act through.
 pub(super) struct Machine {
     pub(super) clock: SystemClock,
+    pub(super) daemons: LocalDaemons,
     pub(super) dial: Network,
     pub(super) entropy: OsEntropy,
     pub(super) files: Disk,
@@ -21,6 +25,7 @@ pub(super) struct Machine {
     pub(super) floor: UtcTime,
     pub(super) kernel: Kernel,
     pub(super) keygen: RingKeys,
+    pub(super) nts: NtsNetwork,
     pub(super) time_source: Udp,
 }
 
@@ -28,13 +33,49 @@ impl Machine {
     /// The powers of `preflight`.
     pub(super) fn gather(&self) -> Gather<'_> {
         Gather {
-            clock: &self.clock,
-            kernel: &self.kernel,
-            time_source: &self.time_source,
-            entropy: &self.entropy,
+            clock: self.clock_gather(),
             files: &self.files,
             keygen: &self.keygen,
             dial: &self.dial,
+        }
+    }
+
+    /// Evidence of the time.
+    pub(super) fn clock_gather(&self) -> ClockGather<'_> {
+        ClockGather {
+            clock: &self.clock,
+            kernel: &self.kernel,
+            time_source: &self.time_source,
+            nts: &self.nts,
+            daemons: &self.daemons,
+            entropy: &self.entropy,
+            files: &self.files,
+            dial: &self.dial,
+        }
+    }
+
+    /// What is kept of the time between runs.
+    pub(super) fn keep(&self) -> Keep<'_> {
+        Keep {
+            files: &self.files,
+            kernel: &self.kernel,
+        }
+    }
+
+    /// The powers of `clock wait`.
+    pub(super) fn wait(&self) -> Wait<'_> {
+        Wait {
+            gather: self.clock_gather(),
+            keep: self.keep(),
+        }
+    }
+
+    /// The powers of `clock set`.
+    pub(super) fn set(&self) -> Set<'_> {
+        Set {
+            gather: self.clock_gather(),
+            keep: self.keep(),
+            setter: &self.kernel,
         }
     }
 }
@@ -43,12 +84,14 @@ impl Default for Machine {
     fn default() -> Self {
         Self {
             clock: SystemClock,
+            daemons: LocalDaemons,
             dial: Network,
             entropy: OsEntropy::default(),
             files: Disk,
             floor: build_floor(),
             kernel: Kernel,
             keygen: RingKeys::default(),
+            nts: NtsNetwork,
             time_source: Udp,
         }
     }

@@ -14,6 +14,10 @@ pub mod cert;
 pub mod certlint;
 /// A leaf with its issuers: when it is valid, and whether it verifies.
 pub mod chain;
+/// One check of the device: how it ended, and what that means.
+pub mod check;
+/// What time it is: an interval that evidence only narrows.
+pub mod clock;
 /// Certificate revocation lists.
 #[cfg(feature = "operator")]
 pub mod crl;
@@ -86,6 +90,8 @@ pub mod mqtt;
 /// Which known word a wrong one was meant to be.
 #[cfg(feature = "sandbox")]
 pub mod near;
+/// Network Time Security: proving who a time server is.
+pub mod nts;
 /// Whether a certificate is good, by path building and validation of our own.
 #[cfg(feature = "operator")]
 pub mod path;

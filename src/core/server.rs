@@ -30,6 +30,15 @@ pub fn amazon_roots() -> Vec<Certificate> {
         .collect()
 }
 
+/// The public CAs of Mozilla's root program, which the crate brings: who vouches for public time
+/// servers.
+pub fn public_roots() -> Vec<Certificate> {
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .filter_map(|der| Certificate::from_der(der).ok())
+        .collect()
+}
+
 /// Checks name first, then the path to one of `roots` at `at`.
 ///
 /// # Errors

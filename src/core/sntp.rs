@@ -16,6 +16,10 @@ const ERA: i128 = 1 << 32;
 pub const MAX_DISTANCE_NANOS: i64 = 1_500_000_000;
 /// A server's own processing may not take longer than this.
 const MAX_PROCESSING_NANOS: i128 = 10 * NANOS;
+/// The least that the round trip counts as: RFC 5905's MINDISP.
+const MIN_DELAY_NANOS: i128 = 5_000_000;
+/// How far a clock may drift in a second of waiting: RFC 5905's PHI, 15 ppm.
+const DRIFT_NANOS_PER_S: i128 = 15_000;
 
 /// The request: version 4, mode 3, everything zero but the transmit timestamp, which is a random
 /// nonce, so that an answer proves that its sender saw this very packet and our clock is not told
@@ -51,8 +55,8 @@ pub struct Answer {
     pub offset_nanos: i64,
     /// The round trip without the server's own processing.
     pub delay_nanos: i64,
-    /// Half the delay, and the server's root distance: the error cannot be more, if the server is
-    /// honest.
+    /// Half the delay, and the server's root distance, as RFC 5905 §11.2 adds them up: the error
+    /// cannot be more, if the server is honest.
     pub uncertainty_nanos: i64,
 }
 
@@ -61,9 +65,7 @@ pub struct Answer {
 /// # Errors
 /// `sntp.*`: every answer that RFC 5905 §8 and RFC 4330 §5 tell us not to believe.
 pub fn read(reply: &[u8], sent: &Sent) -> Result<Answer, SntpError> {
-    if reply.len() < PACKET_BYTES {
-        return Err(SntpError::Short(reply.len()));
-    }
+    check_length(reply)?;
     check_header(reply, sent.nonce)?;
     let at = |offset| era_time(word64(reply, offset), sent.floor_nanos);
     let (reference, receive, transmit) = (at(16), at(32), at(40));
@@ -81,8 +83,10 @@ pub fn read(reply: &[u8], sent: &Sent) -> Result<Answer, SntpError> {
         return Err(SntpError::Impossible);
     }
     let delay = delay.max(0);
-    let root = short_nanos(reply, 4) / 2 + short_nanos(reply, 8);
-    let uncertainty = delay / 2 + root;
+    let waited = (sent.received_nanos - sent.sent_nanos).max(0);
+    let dispersion = short_nanos(reply, 8) + precision_nanos(reply[3]);
+    let there_and_back = (short_nanos(reply, 4) + delay).max(MIN_DELAY_NANOS);
+    let uncertainty = there_and_back / 2 + dispersion + waited * DRIFT_NANOS_PER_S / NANOS;
     if uncertainty >= i128::from(MAX_DISTANCE_NANOS) {
         return Err(SntpError::Distance(narrow(uncertainty)));
     }
@@ -97,6 +101,25 @@ pub fn read(reply: &[u8], sent: &Sent) -> Result<Answer, SntpError> {
         delay_nanos: narrow(delay),
         uncertainty_nanos: narrow(uncertainty),
     })
+}
+
+/// A plain answer is as long as the question. A shorter one is cut off; a longer one carries what
+/// nobody asked for.
+fn check_length(reply: &[u8]) -> Result<(), SntpError> {
+    match reply.len() {
+        ..PACKET_BYTES => Err(SntpError::Short(reply.len())),
+        PACKET_BYTES => Ok(()),
+        _ => Err(SntpError::Long(reply.len())),
+    }
+}
+
+/// The kiss code of a refusal that is certainly for us: it echoes our nonce.
+pub fn kiss(reply: &[u8], nonce: u64) -> Option<String> {
+    check_length(reply).ok()?;
+    match check_header(reply, nonce) {
+        Err(SntpError::Kiss(code)) => Some(code),
+        _ => None,
+    }
 }
 
 fn check_header(reply: &[u8], nonce: u64) -> Result<(), SntpError> {
@@ -139,6 +162,14 @@ fn short_nanos(packet: &[u8], offset: usize) -> i128 {
     (word * NANOS) >> 16
 }
 
+/// A clock's precision, log2 seconds: 2^-20 is a microsecond (RFC 5905 §7.3).
+fn precision_nanos(byte: u8) -> i128 {
+    match i8::from_be_bytes([byte]) {
+        exponent @ ..0 => NANOS >> exponent.unsigned_abs().min(63),
+        exponent => NANOS << exponent.min(40),
+    }
+}
+
 /// An NTP timestamp in the era that puts it nearest to the floor: from 68 years before it to 68
 /// years after (RFC 5905 §6, RFC 4330 §3).
 fn era_time(timestamp: u64, floor_nanos: i128) -> i128 {
@@ -151,57 +182,6 @@ fn era_time(timestamp: u64, floor_nanos: i128) -> i128 {
 
 fn narrow(nanos: i128) -> i64 {
     i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
-}
-
-/// What several servers prove together.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Consensus {
-    /// The least that must be added to our clock.
-    pub low_nanos: i64,
-    /// The most.
-    pub high_nanos: i64,
-    /// Which answers contain the whole of that interval, by index.
-    pub agreeing: Vec<usize>,
-}
-
-/// The interval in which most of the answers' intervals meet (Marzullo; RFC 5905 §11.2.1). More
-/// than half must agree.
-///
-/// # Errors
-/// `sntp.no-majority` when no more than half agree; also when there is no answer at all.
-pub fn combine(answers: &[Answer]) -> Result<Consensus, SntpError> {
-    let intervals: Vec<(i64, i64)> = answers
-        .iter()
-        .map(|a| {
-            (
-                a.offset_nanos.saturating_sub(a.uncertainty_nanos),
-                a.offset_nanos.saturating_add(a.uncertainty_nanos),
-            )
-        })
-        .collect();
-    let count = |at: i64| {
-        intervals
-            .iter()
-            .filter(|(l, h)| (*l..=*h).contains(&at))
-            .count()
-    };
-    let best = intervals
-        .iter()
-        .map(|(low, _)| *low)
-        .max_by_key(|low| count(*low));
-    let low_nanos = best.filter(|low| count(*low) * 2 > answers.len());
-    let low_nanos = low_nanos.ok_or(SntpError::NoMajority(answers.len()))?;
-    let meets = |(_, (low, high)): &(usize, &(i64, i64))| (*low..=*high).contains(&low_nanos);
-    let met: Vec<(usize, &(i64, i64))> = intervals.iter().enumerate().filter(meets).collect();
-    Ok(Consensus {
-        low_nanos,
-        high_nanos: met
-            .iter()
-            .map(|(_, (_, high))| *high)
-            .min()
-            .unwrap_or(low_nanos),
-        agreeing: met.iter().map(|(index, _)| *index).collect(),
-    })
 }
 
 /// An answer that is not to be believed.
@@ -222,9 +202,9 @@ pub enum SntpError {
     /// Not from a server.
     #[error("it answered in mode {0}, not as a server (4)")]
     Mode(u8),
-    /// No more than half agree.
-    #[error("no majority of the {0} believable answers agrees")]
-    NoMajority(usize),
+    /// Longer than the question.
+    #[error("its answer has {0} bytes to a question of 48")]
+    Long(usize),
     /// Empty timestamps.
     #[error("its answer has no time in it")]
     NoTime,
@@ -253,7 +233,7 @@ impl Explain for SntpError {
             Self::Impossible => "sntp.impossible",
             Self::Kiss(_) => "sntp.kiss-of-death",
             Self::Mode(_) => "sntp.mode",
-            Self::NoMajority(_) => "sntp.no-majority",
+            Self::Long(_) => "sntp.long",
             Self::NoTime => "sntp.no-time",
             Self::Origin => "sntp.origin",
             Self::Short(_) => "sntp.short",
@@ -283,6 +263,7 @@ mod tests {
         let mut reply = [0; 48];
         reply[0] = (4 << 3) | 4;
         reply[1] = 2;
+        reply[3] = 0xec;
         reply[16..24].copy_from_slice(&stamp(receive - 60 * NANOS));
         reply[24..32].copy_from_slice(&NONCE.to_be_bytes());
         reply[32..40].copy_from_slice(&stamp(receive));
@@ -383,6 +364,36 @@ mod tests {
         let error = read(&reply(past, past), &sent(NOW)).unwrap_err();
         assert_eq!(error.code(), "sntp.before-floor");
         assert_eq!(read(&[0; 47], &sent(NOW)).unwrap_err().code(), "sntp.short");
+        for more in [1, 4, 20, 420] {
+            let long = [&reply(NOW, NOW)[..], &vec![0; more]].concat();
+            assert_eq!(read(&long, &sent(NOW)).unwrap_err().code(), "sntp.long");
+        }
+    }
+
+    #[test]
+    fn the_uncertainty_is_at_least_what_the_protocol_cannot_see() {
+        let mut packet = reply(NOW, NOW);
+        packet[3] = 0xf6;
+        let quick = Sent {
+            received_nanos: NOW + 1_000,
+            ..sent(NOW)
+        };
+        let answer = read(&packet, &quick).unwrap();
+        // Half of MINDISP, and a precision of 2^-10 s.
+        assert_eq!(answer.uncertainty_nanos, 2_500_000 + 976_562);
+        packet[3] = 3;
+        assert_eq!(read(&packet, &quick).unwrap_err().code(), "sntp.distance");
+    }
+
+    #[test]
+    fn a_kiss_is_taken_from_the_asked_server_only() {
+        let mut packet = reply(NOW, NOW);
+        packet[1] = 0;
+        packet[12..16].copy_from_slice(b"RATE");
+        assert_eq!(kiss(&packet, NONCE).as_deref(), Some("RATE"));
+        assert_eq!(kiss(&packet, NONCE + 1), None);
+        assert_eq!(kiss(&reply(NOW, NOW), NONCE), None);
+        assert_eq!(kiss(&[&packet[..], &[0; 4]].concat(), NONCE), None);
     }
 
     #[test]
@@ -403,28 +414,6 @@ mod tests {
                 bytes[0] = (4 << 3) | 4;
             }
             let _ = read(&bytes, &sent(NOW));
-        }
-    }
-
-    #[test]
-    fn a_majority_outvotes_a_liar_and_a_tie_proves_nothing() {
-        let answer = |offset_ms: i64, uncertainty_ms: i64| Answer {
-            stratum: 1,
-            reference_id: String::new(),
-            offset_nanos: offset_ms * 1_000_000,
-            delay_nanos: 0,
-            uncertainty_nanos: uncertainty_ms * 1_000_000,
-        };
-        let three = [answer(0, 10), answer(10_800_000, 10), answer(5, 10)];
-        let consensus = combine(&three).unwrap();
-        assert_eq!(consensus.agreeing, [0, 2]);
-        assert_eq!(
-            (consensus.low_nanos, consensus.high_nanos),
-            (-5_000_000, 10_000_000)
-        );
-        assert_eq!(combine(&three[..1]).unwrap().agreeing, [0]);
-        for tie in [&three[..2], &[]] {
-            assert_eq!(combine(tie).unwrap_err(), SntpError::NoMajority(tie.len()));
         }
     }
 }

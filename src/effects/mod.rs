@@ -7,6 +7,8 @@ pub mod aws;
 pub mod browse;
 /// The system's clocks: the one place that asks what time it is.
 pub mod clock;
+/// Time daemons of this machine.
+pub mod daemons;
 /// TCP, and TLS by rustls with ring.
 pub mod dial;
 /// The operating system's random numbers.
@@ -23,6 +25,8 @@ pub mod keys;
 /// The ledger's databases.
 #[cfg(feature = "operator")]
 pub mod ledger;
+/// The key exchange of Network Time Security.
+pub mod nts;
 /// Passphrases from files, descriptors and the terminal.
 #[cfg(feature = "operator")]
 pub mod passphrase;

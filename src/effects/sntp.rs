@@ -7,7 +7,7 @@ use super::dial::resolve;
 use crate::ports::{Answered, Clock, DialError, Question, TimeSource, Unanswered};
 
 /// The most of a datagram that we look at.
-const MAX_BYTES: usize = 1024;
+const MAX_BYTES: usize = 2048;
 /// How many addresses of one server are tried.
 const MAX_ADDRESSES: usize = 4;
 
@@ -63,7 +63,7 @@ fn ask_one(
 
 fn ask_address(
     address: SocketAddr,
-    packet: &[u8; 48],
+    packet: &[u8],
     timeout: Duration,
     clock: &dyn Clock,
 ) -> Result<Answered, Unanswered> {
@@ -97,7 +97,7 @@ fn ask_address(
             i128::try_from(clock.monotonic().saturating_sub(start).as_nanos()).unwrap_or(i128::MAX);
         bytes.truncate(count);
         // A datagram for another request may be forged: remember it, and wait for the true one.
-        let ours = bytes.get(24..32) == Some(&packet[40..]);
+        let ours = bytes.get(24..32) == packet.get(40..48);
         let answered = Answered {
             address: address.to_string(),
             sent_nanos,

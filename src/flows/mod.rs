@@ -18,6 +18,8 @@ pub mod cert_gather;
 /// Who is trusted and what helps when certificates are verified.
 #[cfg(feature = "operator")]
 pub mod cert_verify;
+/// What time it is: evidence, waiting for it, setting the clock.
+pub mod clock;
 /// The first connect that knows JITP.
 pub mod connect;
 /// `device batch`.

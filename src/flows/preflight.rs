@@ -3,32 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::clock::{ClockGather, ClockRequest};
 use super::identity::{self, Paths};
+use crate::core::clock::kiss::Memory;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::hex;
 use crate::core::key::KeyFile;
 use crate::core::pem;
 use crate::core::preflight::{
-    CertificateFile, ClockFacts, Facts, IdentityFacts, KeyFacts, Outcome, ServerFacts, Shown,
-    TimeServerFacts,
+    CertificateFile, Facts, IdentityFacts, KeyFacts, Outcome, ServerFacts, Shown,
 };
-use crate::core::sntp;
-use crate::core::time::{Span, UtcTime};
+use crate::core::time::Span;
 use crate::explain::{Explain, Failure};
-use crate::ports::{
-    Answered, Clock, Dial, Entropy, Files, KernelClock, Keygen, Question, TimeSource, Unanswered,
-};
+use crate::ports::{Dial, Files, Keygen};
 
 /// The powers needed.
 pub struct Gather<'a> {
-    /// The system clock.
-    pub clock: &'a (dyn Clock + Sync),
-    /// The kernel's opinion of it.
-    pub kernel: &'a dyn KernelClock,
-    /// Time servers.
-    pub time_source: &'a dyn TimeSource,
-    /// Nonces.
-    pub entropy: &'a dyn Entropy,
+    /// The time.
+    pub clock: ClockGather<'a>,
     /// The identity's files.
     pub files: &'a dyn Files,
     /// A key's public half.
@@ -42,14 +34,10 @@ pub struct Gather<'a> {
 pub struct Request {
     /// A window that ends this soon is warned of.
     pub margin: Span,
-    /// The true time is not before this.
-    pub floor: UtcTime,
-    /// The user's word for the clock.
-    pub trust_clock: Option<Span>,
+    /// Whom to ask for the time.
+    pub clock: ClockRequest,
     /// The network is left out on purpose.
     pub offline: bool,
-    /// Time servers to ask.
-    pub time_servers: Vec<Endpoint>,
     /// The identity.
     pub identity: Option<Paths>,
     /// The endpoint.
@@ -63,14 +51,7 @@ pub struct Request {
 impl Gather<'_> {
     /// Looks. What cannot be looked at is itself a fact, so this cannot fail.
     pub fn run(&self, request: &Request) -> Facts {
-        let time_servers = self.ask(request);
-        let clock = ClockFacts {
-            wall_nanos: narrow(self.clock.now_nanos()),
-            floor: request.floor,
-            trusted_within_s: request.trust_clock.map(Span::as_seconds),
-            kernel: self.kernel.state(),
-            time_servers,
-        };
+        let clock = self.clock.run(&request.clock, &mut Memory::default());
         Facts {
             facts_version: Facts::VERSION,
             margin_s: request.margin.as_seconds(),
@@ -82,36 +63,6 @@ impl Gather<'_> {
                 .as_ref()
                 .map(|endpoint| self.server(endpoint, request)),
         }
-    }
-
-    fn ask(&self, request: &Request) -> Vec<TimeServerFacts> {
-        let questions: Vec<(u64, Question)> = request
-            .time_servers
-            .iter()
-            .map(|server| {
-                let mut nonce = [0; 8];
-                self.entropy.fill(&mut nonce);
-                let nonce = u64::from_be_bytes(nonce);
-                let packet = sntp::request(nonce);
-                (
-                    nonce,
-                    Question {
-                        server: server.clone(),
-                        packet,
-                    },
-                )
-            })
-            .collect();
-        let only: Vec<Question> = questions
-            .iter()
-            .map(|(_, question)| question.clone())
-            .collect();
-        let answers = self.time_source.ask(&only, request.timeout, self.clock);
-        questions
-            .into_iter()
-            .zip(answers)
-            .map(|((nonce, question), answer)| time_server(nonce, question, answer))
-            .collect()
     }
 
     fn identity(&self, paths: &Paths) -> IdentityFacts {
@@ -197,30 +148,6 @@ impl Gather<'_> {
     }
 }
 
-fn time_server(
-    nonce: u64,
-    question: Question,
-    answer: Result<Answered, Unanswered>,
-) -> TimeServerFacts {
-    let mut facts = TimeServerFacts {
-        server: question.server,
-        nonce,
-        sent_nanos: 0,
-        received_nanos: 0,
-        reply: Vec::new(),
-        error: None,
-    };
-    match answer {
-        Ok(answered) => {
-            facts.sent_nanos = narrow(answered.sent_nanos);
-            facts.received_nanos = narrow(answered.received_nanos);
-            facts.reply = answered.bytes;
-        }
-        Err(error) => facts.error = Some(error.to_string()),
-    }
-    facts
-}
-
 /// An error and its reasons in one line that names the file.
 fn say(failure: &Failure, path: &Path) -> String {
     let mut line = failure.message.clone();
@@ -233,8 +160,4 @@ fn say(failure: &Failure, path: &Path) -> String {
         line.push_str(cause);
     }
     line
-}
-
-fn narrow(nanos: i128) -> i64 {
-    i64::try_from(nanos).unwrap_or(if nanos < 0 { i64::MIN } else { i64::MAX })
 }

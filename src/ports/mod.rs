@@ -40,4 +40,7 @@ pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphras
 pub use swap::Swap;
 #[cfg(feature = "operator")]
 pub use tidy::Tidy;
-pub use time_source::{Answered, KernelClock, Question, TimeSource, Unanswered};
+pub use time_source::{
+    Answered, DaemonPlace, Heard, KernelClock, NtsKeys, NtsSession, Place, Question, SetClock,
+    SetError, TimeDaemons, TimeSource, Unanswered,
+};

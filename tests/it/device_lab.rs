@@ -205,6 +205,81 @@ impl Lab {
         running
     }
 
+    /// chronyd that follows `source` and is asked on its command port and by `chronyd.sock`; it may
+    /// not steer the clock.
+    pub(crate) fn chrony_client(&self, source: &str) -> Running {
+        let port = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let (host, source_port) = source.split_once(':').unwrap();
+        let (conf, socket) = (self.text("client.conf"), self.text("chronyd.sock"));
+        let text = format!(
+            "server {host} port {source_port} iburst minpoll 0 maxpoll 0 xleave\nport 0\n\
+             cmdport {port}\nbindcmdaddress 127.0.0.1\nbindcmdaddress {socket}\n\
+             pidfile {}\nuser root\n",
+            self.text("client.pid")
+        );
+        fs::write(&conf, text).unwrap();
+        // chronyd keeps its socket in a folder that is nobody else's.
+        set_mode(self.dir.path(), 0o750);
+        let child = Command::new("/usr/sbin/chronyd")
+            .args(["-x", "-d", "-f", &conf])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let running = Running {
+            child: child.expect("chrony is installed"),
+            port,
+        };
+        let port = port.to_string();
+        wait_for("chronyd's first update", || {
+            let output = Command::new("chronyc")
+                .args(["-h", "127.0.0.1", "-p", &port, "-c", "tracking"])
+                .output()
+                .expect("chrony is installed");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            said.trim_end().ends_with("Normal")
+        });
+        running
+    }
+
+    /// chronyd with NTS, its key exchange on the port returned.
+    pub(crate) fn chronyd_nts(&self, leaf: &str, shift: Option<&str>) -> Running {
+        let ntp = UdpSocket::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
+        let port = free_port();
+        let name = |kind: &str| self.text(&format!("nts-{port}.{kind}"));
+        let conf = format!(
+            "port {ntp}\nbindaddress 127.0.0.1\nallow 127.0.0.0/8\nlocal stratum 1\ncmdport 0\n\
+             bindcmdaddress /\npidfile {}\ndriftfile {}\nuser root\nntsport {port}\n\
+             ntsserverkey {}\nntsservercert {}\nntsntpserver 127.0.0.1\n",
+            name("pid"),
+            name("drift"),
+            self.text(&format!("{leaf}.key")),
+            self.text(&format!("{leaf}.pem"))
+        );
+        fs::write(name("conf"), conf).unwrap();
+        let mut command = Command::new("/usr/sbin/chronyd");
+        command.args(["-x", "-d", "-f", &name("conf")]);
+        if let Some(shift) = shift {
+            fake(&mut command, shift);
+        }
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let running = Running {
+            child: child.expect("chrony is installed"),
+            port,
+        };
+        wait_for("chronyd's key exchange", || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        running
+    }
+
     /// mosquitto that wants a client certificate from `ca`.
     pub(crate) fn mosquitto(&self) -> Running {
         self.leaf("broker", "broker", "ca", SERVER, "@2026-11-02 00:00:00");
@@ -278,6 +353,10 @@ pub(crate) fn command(fake_time: Option<&str>, args: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // This machine's own memory is not the device's.
+    command
+        .env("NAMEPLATE_STATE_DIR", "/proc/nonexistent/state")
+        .env("NAMEPLATE_RUN_DIR", "/proc/nonexistent/run");
     if let Some(at) = fake_time {
         fake(&mut command, at);
     }

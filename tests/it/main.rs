@@ -14,6 +14,8 @@ mod ca_interop;
 mod cert;
 mod cert_verify;
 mod ci;
+mod clock;
+mod clock_set;
 mod connect;
 mod corpus;
 mod crl;

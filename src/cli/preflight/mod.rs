@@ -5,16 +5,16 @@ mod picture;
 use std::fmt;
 use std::path::PathBuf;
 
+use super::args_time::{TimeArgs, span};
 use super::identity::{EndpointArgs, IdentityArgs, positive};
 use super::report::Report;
 use super::settings::Settings;
 use super::wire_device::Machine;
-use crate::core::endpoint::Endpoint;
 use crate::core::preflight::{Answer, Check, Facts, Status, Verdict, judge};
-use crate::core::time::{Span, UtcTime};
-use crate::explain::{Explain, Failure, Kind};
+use crate::core::time::Span;
+use crate::explain::{Failure, Kind};
 use crate::flows::preflight::Request;
-use crate::ports::{Clock, Files};
+use crate::ports::Files;
 
 /// The most of a facts file that is read.
 const MAX_FACTS_BYTES: u64 = 4 << 20;
@@ -32,26 +32,11 @@ pub(super) struct Args {
     ca: Option<PathBuf>,
     #[command(flatten)]
     endpoint: EndpointArgs,
-    /// A time server to ask; may be given several times [config: device.ntp]
-    #[arg(
-        long,
-        value_name = "HOST[:PORT]",
-        env = "NAMEPLATE_NTP",
-        value_delimiter = ','
-    )]
-    ntp: Vec<String>,
-    /// Ask no time server
-    #[arg(long, conflicts_with = "ntp")]
-    no_ntp: bool,
+    #[command(flatten)]
+    time: TimeArgs,
     /// Use no network at all: neither time servers nor the endpoint
     #[arg(long)]
     offline: bool,
-    /// Take the clock as right to within this much, though nothing confirms it
-    #[arg(long, value_name = "SPAN")]
-    trust_clock: Option<String>,
-    /// The time is not before this [default: the date of this program's build]
-    #[arg(long, value_name = "TIME", env = "NAMEPLATE_TIME_FLOOR")]
-    time_floor: Option<String>,
     /// Warn when a validity window ends within this long [default: 1d]
     #[arg(long, value_name = "SPAN")]
     margin: Option<String>,
@@ -117,19 +102,13 @@ impl Args {
         identity.chain = identity
             .chain
             .filter(|path| self.identity.names_chain() || machine.files.exists(path));
-        let floor = match &self.time_floor {
-            Some(text) => UtcTime::parse_relative(text, machine.clock.now())?,
-            None => machine.floor,
-        };
-        let trust_clock = self.trust_clock.as_deref();
+        let timeout = positive("--timeout", &self.timeout)?;
         Ok(Request {
             margin,
-            floor,
-            trust_clock: trust_clock
-                .map(|text| span("--trust-clock", text))
-                .transpose()?,
+            clock: self
+                .time
+                .request(settings, machine, (self.offline, timeout))?,
             offline: self.offline,
-            time_servers: self.time_servers(settings)?,
             identity: Some(identity),
             endpoint: if self.offline {
                 None
@@ -137,31 +116,9 @@ impl Args {
                 self.endpoint.endpoint(settings)?
             },
             server_ca: self.endpoint.server_ca(settings),
-            timeout: positive("--timeout", &self.timeout)?,
+            timeout,
         })
     }
-
-    fn time_servers(&self, settings: &Settings) -> Result<Vec<Endpoint>, Failure> {
-        if self.offline || self.no_ntp {
-            return Ok(Vec::new());
-        }
-        let configured = settings.file.device.ntp.as_deref().unwrap_or_default();
-        let named = if self.ntp.is_empty() {
-            configured
-        } else {
-            &self.ntp
-        };
-        named
-            .iter()
-            .map(|text| Ok(Endpoint::parse(text, Endpoint::NTP_PORT)?))
-            .collect()
-    }
-}
-
-fn span(flag: &str, text: &str) -> Result<Span, Failure> {
-    text.parse().map_err(|error: crate::core::time::TimeError| {
-        Failure::new(Kind::Usage, error.code(), format!("{flag}: {error}"))
-    })
 }
 
 fn replay(machine: &Machine, path: &std::path::Path) -> Result<Facts, Failure> {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::core::cert::Certificate;
+use crate::core::clock::ClockFacts;
 use crate::core::endpoint::Endpoint;
-use crate::core::time::UtcTime;
 
 /// Everything a verdict is made of. No secret is in it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -27,56 +27,6 @@ pub struct Facts {
 impl Facts {
     /// The form described here.
     pub const VERSION: u32 = 1;
-}
-
-/// What is known of the time.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct ClockFacts {
-    /// The system clock, in nanoseconds since 1970.
-    pub wall_nanos: i64,
-    /// The true time is not before this: the program's build date, or later evidence.
-    pub floor: UtcTime,
-    /// The user's word that the clock is right to within so many seconds.
-    pub trusted_within_s: Option<i64>,
-    /// The kernel's opinion; `None` where it does not say.
-    pub kernel: Option<KernelState>,
-    /// What each time server answered.
-    pub time_servers: Vec<TimeServerFacts>,
-}
-
-impl ClockFacts {
-    /// The system clock in whole seconds.
-    pub fn wall(&self) -> UtcTime {
-        UtcTime::from_unix(self.wall_nanos.div_euclid(1_000_000_000))
-    }
-}
-
-/// adjtimex(2), read only.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-pub struct KernelState {
-    /// Whether some daemon keeps the clock right.
-    pub synchronised: bool,
-    /// The kernel's bound on the clock's error, in microseconds.
-    pub max_error_us: i64,
-    /// Its estimate of the error, in microseconds.
-    pub estimated_error_us: i64,
-}
-
-/// One question to one time server.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct TimeServerFacts {
-    /// Whom we asked.
-    pub server: Endpoint,
-    /// The nonce in our packet.
-    pub nonce: u64,
-    /// Our clock when the packet left, in nanoseconds since 1970.
-    pub sent_nanos: i64,
-    /// Our clock when the answer came.
-    pub received_nanos: i64,
-    /// The answer's bytes; empty when there was none.
-    pub reply: Vec<u8>,
-    /// Why there was none.
-    pub error: Option<String>,
 }
 
 /// The files of an identity.

@@ -3,101 +3,15 @@
 //! A clock that is known to be wrong outranks everything; a definite no outranks a clock that
 //! nothing confirms; and a network that was not reached proves nothing about the identity.
 
-mod clock;
 mod facts;
 mod identity;
 mod server;
 
-pub use facts::{
-    CertificateFile, ClockFacts, Facts, IdentityFacts, KernelState, KeyFacts, Outcome, ServerFacts,
-    Shown, TimeServerFacts,
-};
+pub use facts::{CertificateFile, Facts, IdentityFacts, KeyFacts, Outcome, ServerFacts, Shown};
 
+pub use crate::core::check::{Check, Status, Weight};
+use crate::core::clock;
 use crate::core::time::{Span, Standing, TimeBounds, UtcTime, Validity};
-
-/// How one check ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Good.
-    Pass,
-    /// Good enough, but look at it.
-    Warn,
-    /// Not good.
-    Fail,
-    /// Not checked, or cannot be told.
-    Skip,
-}
-
-/// What a failed or skipped check means for the verdict.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weight {
-    /// Nothing: the check passed, warned, or was not asked for.
-    None,
-    /// The clock is known to be wrong.
-    ClockWrong,
-    /// A definite no, whatever the time is.
-    Definite,
-    /// Depends on a time that is not known.
-    ClockUnknown,
-    /// The network was in the way.
-    Network,
-}
-
-/// One check.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Check {
-    /// Stable dotted name, such as `identity.key-match`.
-    pub id: &'static str,
-    /// How it ended.
-    pub status: Status,
-    /// What it means for the verdict.
-    pub weight: Weight,
-    /// What was found.
-    pub fact: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-impl Check {
-    fn new(id: &'static str, status: Status, weight: Weight, fact: impl Into<String>) -> Self {
-        Self {
-            id,
-            status,
-            weight,
-            fact: fact.into(),
-            remedy: None,
-        }
-    }
-
-    fn pass(id: &'static str, fact: impl Into<String>) -> Self {
-        Self::new(id, Status::Pass, Weight::None, fact)
-    }
-
-    fn warn(id: &'static str, fact: impl Into<String>) -> Self {
-        Self::new(id, Status::Warn, Weight::None, fact)
-    }
-
-    fn skip(id: &'static str, fact: impl Into<String>) -> Self {
-        Self::new(id, Status::Skip, Weight::None, fact)
-    }
-
-    fn fail(id: &'static str, fact: impl Into<String>) -> Self {
-        Self::new(id, Status::Fail, Weight::Definite, fact)
-    }
-
-    fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
-        self
-    }
-
-    fn weigh(mut self, weight: Weight) -> Self {
-        self.weight = weight;
-        self
-    }
-}
 
 /// A validity window, for the picture.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -141,13 +55,14 @@ pub struct Verdict {
 
 /// Judges; the same facts give the same verdict on any machine at any time.
 pub fn judge(facts: &Facts) -> Verdict {
-    let (checks, bounds) = clock::judge(&facts.clock);
+    let clock = clock::judge(&facts.clock);
+    let bounds = clock.interval;
     let mut board = Board {
         time: Time {
             bounds,
             margin: Span::seconds(facts.margin_s),
         },
-        checks,
+        checks: clock.checks,
         windows: Vec::new(),
     };
     if let Some(identity) = &facts.identity {
