@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use nameplate::core::batch::{ListFormat, Rows, Slip};
 use nameplate::core::cert::Certificate;
+use nameplate::core::clock::daemon::{chrony, ntpd, ntpd_rs};
+use nameplate::core::clock::kiss::Memory;
+use nameplate::core::clock::last_seen;
+use nameplate::core::clock::select::{Claim, select};
 use nameplate::core::crl::Crl;
 use nameplate::core::csr::Csr;
 use nameplate::core::der;
@@ -18,6 +22,7 @@ use nameplate::core::key_uri::KeyUri;
 use nameplate::core::ledger_file::Reader;
 use nameplate::core::ledger_place::LedgerPlace;
 use nameplate::core::logfilter::Filter;
+use nameplate::core::nts::{ke, packet};
 use nameplate::core::path::{self, PathRequest, Pool, Usage};
 use nameplate::core::pattern;
 use nameplate::core::pem;
@@ -57,6 +62,8 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("ledger", ledger),
     ("logfilter", logfilter),
     ("ndjson", ndjson),
+    ("nts", nts),
+    ("ntske", ntske),
     ("path", path_of),
     ("pem", pem_text),
     ("place", place),
@@ -67,6 +74,7 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("subject", subject),
     ("template", template),
     ("time", time),
+    ("timedaemon", timedaemon),
 ];
 
 fn text(data: &[u8]) -> Option<&str> {
@@ -423,7 +431,62 @@ pub(crate) fn sntp_packet(data: &[u8]) {
         floor_nanos: 1_700_000_000_000_000_000,
     };
     if let Ok(answer) = sntp::read(packet, &sent) {
-        let _ = sntp::combine(&[answer]);
+        let claim = Claim::around(answer.offset_nanos, answer.uncertainty_nanos);
+        assert!(select(&[claim]).is_some());
+    }
+}
+
+/// A key exchange's records: an offer that is taken is complete, and can be used.
+pub(crate) fn ntske(data: &[u8]) {
+    if let Ok(offer) = ke::read(data) {
+        assert!(ke::is_complete(data));
+        assert!((1..=8).contains(&offer.cookies.len()));
+        for cookie in offer.cookies {
+            assert!(
+                packet::request(&nts_fresh(), &cookie, &[1; 32])
+                    .unwrap()
+                    .len()
+                    < 1024
+            );
+        }
+    }
+}
+
+fn nts_fresh() -> packet::Fresh {
+    packet::Fresh {
+        origin: 7,
+        id: [3; packet::ID_BYTES],
+        nonce: [4; packet::NONCE_BYTES],
+    }
+}
+
+/// An answer with NTS extension fields. The right identifier is put in, so that more than the first
+/// check is reached; whoever has not the key proves nothing.
+pub(crate) fn nts(data: &[u8]) {
+    let request = packet::request(&nts_fresh(), &[6; 100], &[1; 32]).unwrap();
+    assert!(packet::verify(data, &request, &[3; 32], &[2; 32]).is_err());
+    let Some((header, fields)) = data.split_at_checked(48) else {
+        return;
+    };
+    let identified = [header, &[1, 4, 0, 36], &[3; 32], fields].concat();
+    assert!(packet::verify(&identified, &request, &[3; 32], &[2; 32]).is_err());
+}
+
+/// What time daemons say, and what is kept of the time.
+pub(crate) fn timedaemon(data: &[u8]) {
+    let Some((kind, data)) = data.split_first() else {
+        return;
+    };
+    match kind % 5 {
+        0 => drop(chrony::read(data, 7)),
+        1 => drop(ntpd::read(data, 7)),
+        2 => drop(ntpd_rs::read(data)),
+        3 => {
+            if let Ok(at) = last_seen::read(data) {
+                assert_eq!(last_seen::read(last_seen::write(at).as_bytes()), Ok(at));
+            }
+        }
+        _ => drop(Memory::read(data, 7).held("a:123", 7)),
     }
 }
 
