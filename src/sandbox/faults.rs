@@ -75,7 +75,7 @@ faults! {
     ConnectionCut = "connection-cut", Unit::Span;
     /// More connects in a second than this are refused (THROTTLED).
     ConnectThrottle = "connect-throttle", Unit::Number(0, 1_000_000, Some(0));
-    /// More calls of the control plane in a second than this get ThrottlingException (429).
+    /// More calls of the control plane in a second than this get ThrottlingException.
     RestThrottle = "rest-throttle", Unit::Number(0, 1_000_000, Some(0));
     /// The control plane answers so much later.
     RestDelay = "rest-delay", Unit::Span;

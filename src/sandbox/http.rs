@@ -76,6 +76,7 @@ pub(super) fn over_http(mut record: Record) -> Record {
 struct Refusal {
     status: StatusCode,
     message: String,
+    /// Its record, where it says more than the message.
     record: Option<Box<Record>>,
 }
 
@@ -91,11 +92,14 @@ async fn handle(State(client): State<Client>, request: Request) -> Response {
     let (status, message) = match publish(&client, request).await {
         Ok(()) => (StatusCode::OK, "OK".to_owned()),
         Err(refusal) => {
-            if let Some(record) = refusal.record {
-                let principal = client.peer.certificate.id().as_str();
-                let record = record.of(client.peer.address, Some(principal), None);
-                client.broker.logs.write(over_http(record));
-            }
+            let otherwise = || {
+                let why = why_limit(Stage::Publish).of(&client.peer.certificate);
+                Record::failure("Publish-In", CLIENT_ERROR, refusal.message.clone()).why(why)
+            };
+            let record = refusal.record.map_or_else(otherwise, |record| *record);
+            let principal = client.peer.certificate.id().as_str();
+            let record = record.of(client.peer.address, Some(principal), None);
+            client.broker.logs.write(over_http(record));
             (refusal.status, refusal.message)
         }
     };

@@ -60,7 +60,13 @@ pub(super) fn run(
         ..failed
     };
     if shared.faults.has(FaultName::TemplateFail) {
-        return Err(of(on_purpose()));
+        let (details, why) = on_purpose();
+        return Err(of(Failed {
+            template: None,
+            reason: SERVER_ERROR,
+            details: details.to_owned(),
+            why: Box::new(why),
+        }));
     }
     let values = jitp_parameters(&leaf.subject, leaf.id());
     let plan = template
@@ -91,17 +97,24 @@ fn no_template(ca: &CertificateId) -> Failed {
     }
 }
 
-fn on_purpose() -> Failed {
+/// A run that fails because it is to, in words.
+pub(super) fn on_purpose() -> (&'static str, Why) {
     let remedy = "end the fault: `nameplate sandbox fault clear template-fail`";
-    Failed {
-        template: None,
-        reason: SERVER_ERROR,
-        details: "the fault `template-fail` is set".to_owned(),
-        why: Box::new(Why::new(Stage::Provisioning, "fault.template-fail", remedy)),
-    }
+    let why = Why::new(Stage::Provisioning, "fault.template-fail", remedy);
+    ("the fault `template-fail` is set", why)
 }
 
 fn not_rendered(error: &RenderError) -> Failed {
+    Failed {
+        template: None,
+        reason: CLIENT_ERROR,
+        details: error.to_string(),
+        why: Box::new(why_not_rendered(error)),
+    }
+}
+
+/// Why a template makes nothing of the values it is given.
+pub(super) fn why_not_rendered(error: &RenderError) -> Why {
     let remedy = error.hint().unwrap_or_else(|| {
         "change the template, or the certificate's subject; `nameplate template plan` shows what \
          the template makes of a certificate"
@@ -115,32 +128,34 @@ fn not_rendered(error: &RenderError) -> Failed {
         | RenderError::Undeclared { name, .. } => Some(name.clone()),
         _ => None,
     };
-    Failed {
-        template: None,
-        reason: CLIENT_ERROR,
-        details: error.to_string(),
-        why: Box::new(why),
-    }
+    why
 }
 
 fn not_run(error: &ApiError, plan: &Plan, registry: &Registry) -> Failed {
-    let (reason, remedy) = match error.name {
-        ErrorName::InternalFailure => (SERVER_ERROR, "look at the disk of the state folder"),
-        ErrorName::ResourceNotFound => (
-            CLIENT_ERROR,
-            "create what is missing: a template only makes the thing, and policies it writes out",
-        ),
-        _ => (CLIENT_ERROR, "change the template, or what is in its way"),
+    Failed {
+        template: None,
+        reason: match error.name {
+            ErrorName::InternalFailure => SERVER_ERROR,
+            _ => CLIENT_ERROR,
+        },
+        details: error.to_string(),
+        why: Box::new(why_not_run(error, plan, registry)),
+    }
+}
+
+/// Why what a template asks for cannot be done.
+pub(super) fn why_not_run(error: &ApiError, plan: &Plan, registry: &Registry) -> Why {
+    let remedy = match error.name {
+        ErrorName::InternalFailure => "look at the disk of the state folder",
+        ErrorName::ResourceNotFound => {
+            "create what is missing: a template only makes the thing, and policies it writes out"
+        }
+        _ => "change the template, or what is in its way",
     };
     let rule = format!("template.{}", error.name.as_str());
     let mut why = Why::new(Stage::Provisioning, rule, remedy);
     why.part = failed_part(error, plan, registry);
-    Failed {
-        template: None,
-        reason,
-        details: error.to_string(),
-        why: Box::new(why),
-    }
+    why
 }
 
 /// Which of the plan's resources it was: the first that is not there, or that the error names.

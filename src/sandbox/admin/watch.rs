@@ -31,7 +31,7 @@ pub(in crate::sandbox) async fn watch(
     let asks = request.method() == Method::GET;
     let call = format!("{} {}", request.method(), request.uri().path());
     let response = if desk.faults.throttles_call(desk.clock.monotonic()) {
-        throttled()
+        throttled(request.uri().path())
     } else {
         next.run(request).await
     };
@@ -45,10 +45,19 @@ pub(in crate::sandbox) async fn watch(
     response
 }
 
-fn throttled() -> Response {
+/// The paths of `iot-data`.
+const DATA: [&str; 3] = ["/topics/", "/retainedMessage", "/connections/"];
+
+/// 400, or of `iot-data` 429, as AWS has it.
+fn throttled(path: &str) -> Response {
+    let of_data = DATA.iter().any(|data| path.starts_with(data));
     let body = r#"{"message":"Rate exceeded"}"#;
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+    *response.status_mut() = if of_data {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::BAD_REQUEST
+    };
     let headers = response.headers_mut();
     let json = HeaderValue::from_static("application/json");
     headers.insert(header::CONTENT_TYPE, json);
@@ -56,8 +65,13 @@ fn throttled() -> Response {
         "x-amzn-errortype",
         HeaderValue::from_static("ThrottlingException"),
     );
+    response.extensions_mut().insert(ByFault);
     response
 }
+
+/// Marks an answer that a fault has made.
+#[derive(Clone)]
+struct ByFault;
 
 async fn record(desk: &Desk, from: Option<SocketAddr>, call: &str, response: Response) -> Response {
     let (parts, body) = response.into_parts();
@@ -69,7 +83,13 @@ async fn record(desk: &Desk, from: Option<SocketAddr>, call: &str, response: Res
     };
     let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let message = json["message"].as_str().unwrap_or("no message");
-    let why = Why::new(Stage::Rest, format!("rest.{name}"), remedy(&name));
+    let why = if parts.extensions.get::<ByFault>().is_some() {
+        let remedy = "wait and try again, with back-off; or end the fault: `nameplate sandbox fault \
+                      clear rest-throttle`";
+        Why::new(Stage::Rest, "fault.rest-throttle", remedy)
+    } else {
+        Why::new(Stage::Rest, format!("rest.{name}"), remedy(&name))
+    };
     let mut record = Record::failure(CONTROL_PLANE, &name, format!("{call}: {message}")).why(why);
     record.protocol = Some("HTTP".into());
     record.source_ip = from.map(|address| address.ip().to_string());

@@ -13,14 +13,16 @@ pub use hook::{HookTarget, Hooks};
 pub use wire::decode_cbor;
 
 use super::Shared;
+use super::faults::FaultName;
 use super::keypair::KeyPair;
-use super::logs::Record;
+use super::logs::{Record, Stage, Why};
+use super::provisioning;
 use super::registry::{
     ApiError, CertificateEntry, ErrorName, Provisioned, Registry, Request as Wanted, fleet_code,
 };
 use super::service::{Answer, Request, Service};
 use crate::core::ids::{CertificateId, TemplateName};
-use crate::core::template::{MAX_PARAMETER_VALUE, Template, TemplateKind};
+use crate::core::template::{MAX_PARAMETER_VALUE, Plan, Template, TemplateKind};
 use wire::Format;
 
 /// The most parameters of one request; far more than a template can use.
@@ -45,19 +47,48 @@ struct Rejection {
     status: u16,
     code: &'static str,
     message: String,
+    why: Box<Why>,
 }
 
 impl Rejection {
     fn new(status: u16, code: &'static str, message: impl Into<String>) -> Self {
+        let rule = format!("fleet.{code}");
         Self {
             status,
             code,
             message: message.into(),
+            why: Box::new(Why::new(Stage::Provisioning, rule, remedy(code))),
         }
     }
 
-    fn denied(message: impl Into<String>) -> Self {
-        Self::new(403, "AccessDenied", message)
+    /// Denied by this rule.
+    fn denied(rule: &str, message: impl Into<String>, remedy: &str) -> Self {
+        Self::new(403, "AccessDenied", message).because(Why::new(Stage::Provisioning, rule, remedy))
+    }
+
+    fn because(self, why: Why) -> Self {
+        Self {
+            why: Box::new(why),
+            ..self
+        }
+    }
+}
+
+/// What mends a request that is refused with this code.
+fn remedy(code: &str) -> &'static str {
+    match code {
+        "InvalidCertificateOwnershipToken" => {
+            "ask for a certificate again: a token is good for an hour and one provisioning"
+        }
+        "InvalidPayload" => "send one map, as JSON or CBOR as the topic says",
+        "InvalidCsr" => {
+            "send a signing request in PEM, with a P-256 or P-384 key or RSA of 2048 bits and more"
+        }
+        "InvalidParameters" => "send what the template's Parameters name, each as a text",
+        "ResourceNotFound" => "create what is missing, or name what is there",
+        "ResourceConflict" => "change the template's OverrideSettings, or what is in its way",
+        "InternalError" => "look at the disk of the state folder",
+        _ => "change the request as the details say",
     }
 }
 
@@ -143,7 +174,10 @@ impl Fleet {
         let now = self.shared.clock.now();
         if !self.registry().may_claim(request.certificate.id(), now) {
             return Err(Rejection::denied(
+                "fleet.claim-ended",
                 "the certificate is not active, or its claim has ended",
+                "ask for a new claim (CreateProvisioningClaim): it is good for five minutes and its \
+                 own template",
             ));
         }
         let body = format
@@ -210,20 +244,46 @@ impl Fleet {
         if let Some(hook) = hook {
             let asked = asked(request, &entry, &arn, &parameters);
             let allowed = self.shared.hooks.ask(&hook, &asked);
-            parameters.extend(allowed.map_err(Rejection::denied)?);
+            parameters.extend(allowed.map_err(hook_denied)?);
         }
+        self.meet_faults()?;
         parameters.insert("AWS::IoT::Certificate::Id".into(), entry.id.to_string());
         let plan = template
             .render(TemplateKind::FleetProvisioning, &parameters)
-            .map_err(|error| Rejection::new(400, "InvalidParameters", error.to_string()))?;
-        let now = self.shared.clock.now();
-        let done = self.registry().provision_entitled(token, &plan, now)?;
+            .map_err(|error| {
+                Rejection::new(400, "InvalidParameters", error.to_string())
+                    .because(provisioning::why_not_rendered(&error))
+            })?;
+        let done = self.run_plan(token, &plan)?;
         about.details = Some(told(&done));
         let mut answer = json!({ "deviceConfiguration": plan.device_configuration });
         if let Some(thing) = &done.thing {
             answer["thingName"] = thing.as_str().into();
         }
         Ok(answer)
+    }
+
+    fn run_plan(&self, token: &str, plan: &Plan) -> Result<Provisioned, Rejection> {
+        let now = self.shared.clock.now();
+        let mut registry = self.registry();
+        let done = registry.provision_entitled(token, plan, now);
+        done.map_err(|error| {
+            let why = provisioning::why_not_run(&error, plan, &registry);
+            Rejection::from(error).because(why)
+        })
+    }
+
+    /// A template that runs late, or not at all.
+    fn meet_faults(&self) -> Result<(), Rejection> {
+        let delay = self.shared.faults.span(FaultName::TemplateDelay);
+        if !delay.is_zero() {
+            self.shared.clock.sleep(delay);
+        }
+        if self.shared.faults.has(FaultName::TemplateFail) {
+            let (message, why) = provisioning::on_purpose();
+            return Err(Rejection::new(500, "InternalError", message).because(why));
+        }
+        Ok(())
     }
 
     /// The template's default version, its hook and its ARN.
@@ -240,7 +300,13 @@ impl Fleet {
                 Rejection::from(ApiError::new(ErrorName::ResourceNotFound, message))
             })?;
         if !entry.enabled {
-            return Err(Rejection::denied(format!("template {name} is not enabled")));
+            let message = format!("template {name} is not enabled");
+            let remedy = "enable it (`aws iot update-provisioning-template --enabled`)";
+            return Err(Rejection::denied(
+                "fleet.template-disabled",
+                message,
+                remedy,
+            ));
         }
         let text = entry.default_version().map_or("", |version| &version.body);
         let template = Template::parse(text)
@@ -265,7 +331,11 @@ impl Fleet {
             Ok(_) => Record::success(event),
             Err(rejection) => {
                 let details = format!("{}: {}", rejection.code, rejection.message);
-                Record::failure(event, metric, details)
+                let mut why = rejection.why.clone().of(&request.certificate);
+                if let Operation::Provision(template) = operation {
+                    why.template = Some(template.to_string());
+                }
+                Record::failure(event, metric, details).why(why)
             }
         };
         record.details = record.details.or(about.details);
@@ -277,6 +347,11 @@ impl Fleet {
         }
         self.shared.logs.write(record);
     }
+}
+
+fn hook_denied(message: String) -> Rejection {
+    let remedy = "see what the pre-provisioning hook says of this device";
+    Rejection::denied("fleet.hook", message, remedy)
 }
 
 fn token_refused(message: &str) -> Rejection {

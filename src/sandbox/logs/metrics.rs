@@ -58,6 +58,9 @@ metrics! {
     ProvisionThingServerError = "ProvisionThing.ServerError",
 }
 
+/// Rules by which fleet provisioning fails without the client's fault.
+const SERVER_RULES: [&str; 2] = ["fleet.InternalError", "fault.template-fail"];
+
 impl Metric {
     /// What a record counts as. Publishes and pings that go well have no record: those who handle
     /// them count them.
@@ -73,9 +76,14 @@ impl Metric {
             _ => return None,
         };
         let outcome = if record.failed() {
+            let rule = record.why.as_ref().map_or("", |why| &why.rule[..]);
             match record.reason.as_deref()? {
+                // Of fleet provisioning.
+                "RegisterThingFailed" if SERVER_RULES.contains(&rule) => "ServerError",
                 "AUTHORIZATION_FAILURE" | "TLS_FAILURE" => "AuthError",
-                "CLIENT_ERROR" | "ProvisionThing.ClientError" => "ClientError",
+                "CLIENT_ERROR" | "ProvisionThing.ClientError" | "RegisterThingFailed" => {
+                    "ClientError"
+                }
                 "SERVER_ERROR" | "ProvisionThing.ServerError" => "ServerError",
                 "THROTTLED" => "Throttle",
                 "CLIENT_ID_THROTTLED" => "ClientIDThrottle",
