@@ -2,7 +2,7 @@
 // corpus (tests/it/fuzz_corpus.rs) call the same ones. An entry may refuse its input, and nothing else.
 
 use std::io::Cursor;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nameplate::core::batch::{ListFormat, Rows, Slip};
 use nameplate::core::cert::Certificate;
@@ -38,11 +38,11 @@ use nameplate::core::template::{self, Template, jitp_parameters};
 use nameplate::core::time::{Span, UtcTime, Validity};
 use nameplate::effects::clock::SystemClock;
 use nameplate::effects::entropy::OsEntropy;
-use nameplate::sandbox::Shared;
 use nameplate::sandbox::fleet::decode_cbor;
 use nameplate::sandbox::registry::Registry;
 use nameplate::sandbox::rest::replay::{operations, replay};
 use nameplate::sandbox::store::Store;
+use nameplate::sandbox::{Shared, replay_mqtt};
 
 /// Takes one input.
 pub(crate) type Entry = fn(&[u8]);
@@ -61,6 +61,7 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("key", key),
     ("ledger", ledger),
     ("logfilter", logfilter),
+    ("mqtt", mqtt),
     ("ndjson", ndjson),
     ("nts", nts),
     ("ntske", ntske),
@@ -494,6 +495,18 @@ pub(crate) fn timedaemon(data: &[u8]) {
 pub(crate) fn cbor(data: &[u8]) {
     if let Ok(value) = decode_cbor(data) {
         assert!(!value.to_string().is_empty());
+    }
+}
+
+/// What three MQTT clients send, in frames; when they are gone nothing is left of them.
+pub(crate) fn mqtt(data: &[u8]) {
+    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
+    let certificate = CERTIFICATE.get_or_init(|| {
+        let all = Certificate::all_from_pem(include_bytes!("device.pem"));
+        all.expect("it is a certificate").remove(0)
+    });
+    if let Some(place) = a_place() {
+        replay_mqtt(certificate, &place, data);
     }
 }
 

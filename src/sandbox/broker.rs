@@ -23,8 +23,6 @@ use crate::core::jitp::{
 };
 use crate::core::policy::{Document, NamedPolicy};
 
-/// How often changes are looked for while they take time to be known.
-const WATCH: Duration = Duration::from_millis(50);
 /// How many parsed policy documents are kept.
 const DOCUMENTS: usize = 1024;
 
@@ -257,14 +255,11 @@ impl Broker {
     }
 
     /// Sees changes of the registry when they happen, while they take time to be known.
-    pub(super) async fn watch_changes(&self) {
-        loop {
-            tokio::time::sleep(WATCH).await;
-            if self.shared.faults.has(FaultName::PropagationDelay) {
-                self.settled();
-            } else {
-                lock(&self.late).forget();
-            }
+    pub(super) fn notice_changes(&self) {
+        if self.shared.faults.has(FaultName::PropagationDelay) {
+            self.settled();
+        } else {
+            lock(&self.late).forget();
         }
     }
 }
@@ -291,6 +286,10 @@ impl World for Broker {
 
     fn serves(&self, topic: &str) -> bool {
         self.services.iter().any(|service| service.serves(topic))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.shared.clock.monotonic()
     }
 }
 

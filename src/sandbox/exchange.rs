@@ -4,13 +4,14 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::broker::{Broker, lock};
-use super::logs::Record;
-use super::mqtt::hub::{Act, Connectivity, Effects, End, Hub, Publication, Retained, Turn};
+use super::logs::{Record, Stage, Why};
+use super::mqtt::hub::{
+    Act, Connectivity, Effects, End, Hub, HubRules, Publication, Retained, Turn,
+};
 use super::mqtt::packet::Outgoing;
 use super::service;
 use super::store::{Store, StoreError};
@@ -19,8 +20,6 @@ use crate::ports::Clock;
 
 /// How many packets wait for one slow client before messages of QoS 0 are dropped.
 const INBOX: usize = 256;
-/// How often time passes for sessions.
-const TICK: Duration = Duration::from_secs(1);
 
 /// A packet for a connection; `None` for its end.
 pub(super) type Out = Option<Box<Outgoing>>;
@@ -81,11 +80,11 @@ impl Exchange {
     pub(super) fn open(
         place: Place,
         store: Store,
-        session_expiry: u32,
+        rules: HubRules,
         now: i64,
     ) -> Result<Self, StoreError> {
         let place = Arc::new(place);
-        let mut hub = Hub::new(Arc::clone(&place), session_expiry);
+        let mut hub = Hub::new(Arc::clone(&place), rules);
         hub.load(&store, now)?;
         Ok(Self {
             inner: Mutex::new(Inner {
@@ -160,8 +159,10 @@ impl Broker {
         if !effects.writes.is_empty()
             && let Err(error) = store.commit(&effects.writes)
         {
-            let details = error.to_string();
-            records.push(Record::failure("Disconnect", "SERVER_ERROR", details));
+            let remedy = "look at the disk of the state folder";
+            let why = Why::new(Stage::Publish, "server.state", remedy);
+            let record = Record::failure("Disconnect", "SERVER_ERROR", error.to_string()).why(why);
+            records.push(hub.describe(acting, record));
             self.without_answer(hub, &mut effects, acting);
         }
         for act in effects.acts {
@@ -212,14 +213,11 @@ impl Broker {
         });
     }
 
-    /// Lets time pass, for ever.
-    pub(super) async fn keep_time(self: &Arc<Self>) {
-        loop {
-            tokio::time::sleep(TICK).await;
-            self.turn(None, |turn| {
-                turn.tick();
-            });
-        }
+    /// Lets time pass.
+    pub(super) fn pass_time(self: &Arc<Self>) {
+        self.turn(None, |turn| {
+            turn.tick();
+        });
     }
 
     /// Publishes a message that is allowed already (`iot-data` Publish).

@@ -51,6 +51,8 @@ mod unstable;
 /// Several accounts and Regions.
 pub mod worlds;
 
+pub use mqtt::replay::replay as replay_mqtt;
+
 /// What every server of one sandbox shares.
 #[derive(Clone)]
 pub struct Shared {

@@ -42,6 +42,10 @@ impl Encoder {
         }
     }
 
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
     /// Appends the packet. A packet that its version cannot say is left out.
     pub(crate) fn encode(&mut self, packet: &Outgoing, into: &mut Vec<u8>) {
         let bytes = match self.version {

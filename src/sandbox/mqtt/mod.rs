@@ -11,6 +11,8 @@ pub(crate) mod encode;
 pub(crate) mod hub;
 /// Packets of both versions in one form.
 pub(crate) mod packet;
+/// What clients send, without a network.
+pub(super) mod replay;
 /// Which topics and filters AWS IoT takes.
 pub(crate) mod topics;
 /// Which subscriptions match a topic.

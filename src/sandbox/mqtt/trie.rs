@@ -2,6 +2,9 @@
 //! match, however many other subscriptions there are.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::topics;
 
 /// How one session has subscribed to one filter.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -25,6 +28,8 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 struct Group {
     name: Box<str>,
+    /// The whole of it: `$share/GROUP/FILTER`.
+    filter: Arc<str>,
     members: Vec<Entry>,
     next: usize,
 }
@@ -49,7 +54,15 @@ pub(crate) struct Matches {
     /// highest QoS of them.
     pub(crate) each: Vec<Entry>,
     /// Of each group one gets it: the first that can.
-    pub(crate) one_of: Vec<Vec<Entry>>,
+    pub(crate) one_of: Vec<OneOf>,
+}
+
+/// The members of a shared subscription, beginning with the one whose turn it is.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct OneOf {
+    /// `$share/GROUP/FILTER`.
+    pub(crate) filter: Arc<str>,
+    pub(crate) members: Vec<Entry>,
 }
 
 /// Every subscription.
@@ -73,6 +86,7 @@ impl Trie {
                 let at = found.unwrap_or_else(|| {
                     node.groups.push(Group {
                         name: name.into(),
+                        filter: format!("$share/{name}/{filter}").into(),
                         members: Vec::new(),
                         next: 0,
                     });
@@ -87,10 +101,25 @@ impl Trie {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.root.is_empty()
+    }
+
     /// Takes a session's subscription away.
     pub(crate) fn remove(&mut self, filter: &str, group: Option<&str>, session: u64) {
         let levels: Vec<&str> = filter.split('/').collect();
         remove(&mut self.root, &levels, group, session);
+    }
+
+    /// The members of the shared subscription `$share/GROUP/FILTER`; `None` when it has none.
+    pub(crate) fn group(&mut self, shared: &str) -> Option<OneOf> {
+        let (name, filter) = topics::shared(shared)?;
+        let mut node = &mut self.root;
+        for level in filter.split('/') {
+            node = node.children.get_mut(level)?;
+        }
+        let mut groups = node.groups.iter_mut();
+        groups.find(|group| &*group.name == name).map(in_turn)
     }
 
     /// What matches a topic. `a/#` does not match `a` (AWS IoT deviates from the standard here),
@@ -147,11 +176,14 @@ fn collect(node: &mut Node, levels: &[&str], wildcards: bool, found: &mut Matche
 }
 
 /// The members, beginning with the one whose turn it is.
-fn in_turn(group: &mut Group) -> Vec<Entry> {
+fn in_turn(group: &mut Group) -> OneOf {
     let start = group.next % group.members.len().max(1);
     group.next = start + 1;
     let (before, from) = group.members.split_at(start);
-    from.iter().chain(before).copied().collect()
+    OneOf {
+        filter: Arc::clone(&group.filter),
+        members: from.iter().chain(before).copied().collect(),
+    }
 }
 
 fn once_each(entries: &mut Vec<Entry>) {
@@ -249,12 +281,15 @@ mod tests {
         let mut first = || {
             let found = trie.matching("a").one_of;
             assert_eq!(found.len(), 2);
-            found[0][0].session
+            found[0].members[0].session
         };
         assert_eq!([first(), first(), first()], [1, 2, 1]);
         trie.remove("a", Some("g"), 2);
         trie.remove("a", Some("g"), 1);
-        assert_eq!(trie.matching("a").one_of, [[entry(3, 1)]]);
+        let left = trie.matching("a").one_of;
+        assert_eq!((left.len(), &left[0].members), (1, &vec![entry(3, 1)]));
+        assert_eq!(trie.group("$share/h/a").unwrap(), left[0]);
+        assert_eq!(trie.group("$share/g/a"), None);
     }
 
     proptest! {

@@ -32,12 +32,12 @@ pub(crate) struct Arrival {
 }
 
 /// A CONNECT that is not taken.
-struct Refusal {
+pub(super) struct Refusal {
     /// For MQTT 5.
-    code: u8,
+    pub(super) code: u8,
     /// For MQTT 3.1.1; without one the connection is closed in silence.
-    v3_code: Option<u8>,
-    record: Box<Record>,
+    pub(super) v3_code: Option<u8>,
+    pub(super) record: Box<Record>,
 }
 
 impl Turn<'_> {
@@ -46,7 +46,9 @@ impl Turn<'_> {
     pub(crate) fn connect(&mut self, arrival: Arrival, connect: Connect) -> Option<Duration> {
         let id = id_of(&connect, &arrival);
         let access = Access::new(arrival.peer.clone(), Arc::clone(&id), self.world);
-        let allowed = valid(&connect).and_then(|()| authorised(&access, &id, &connect));
+        let allowed = valid(&connect)
+            .and_then(|()| authorised(&access, &id, &connect))
+            .and_then(|()| self.throttle_connect(&id));
         if let Err(refusal) = allowed {
             self.refuse(&arrival, &connect, &id, refusal);
             return None;
@@ -124,6 +126,8 @@ impl Turn<'_> {
             key
         });
         self.hub.links.insert(arrival.link, key);
+        let session = self.hub.sessions.get(&key);
+        let rates = self.new_link_rates(session.map_or(0, |one| one.outbox.waiting.len()));
         let Some(session) = self.hub.sessions.get_mut(&key) else {
             return;
         };
@@ -142,6 +146,7 @@ impl Turn<'_> {
             problem_information: connect.problem_information,
             zero_expiry: connect.expiry == Some(0),
             aliases: Vec::new(),
+            rates,
         }));
         self.keep_session(key);
     }

@@ -67,6 +67,7 @@ impl Turn<'_> {
             session.link = None;
         }
         self.disconnected_event(key, end);
+        self.pass_on(key);
         if persistent {
             self.keep_session(key);
         } else {
@@ -144,6 +145,7 @@ impl Turn<'_> {
                 self.keep_session(key);
             }
         }
+        self.pass_rates();
         let recent = |offline: Option<i64>| offline.is_none_or(|at| at + FORGET > now);
         self.hub.presence.retain(|_, one| recent(one.offline));
         self.expire_retained();

@@ -43,6 +43,8 @@ struct KeptQueued {
     client_id: String,
     retain: bool,
     since: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
     message: KeptMessage,
 }
 
@@ -178,6 +180,7 @@ impl Turn<'_> {
             client_id: client_id.to_owned(),
             retain: queued.retain,
             since: queued.since,
+            group: queued.group.as_ref().map(ToString::to_string),
             message: KeptMessage::from(&*queued.message),
         };
         let key = queued_key(queued.number);
@@ -291,6 +294,7 @@ impl Hub {
                 number,
                 message: Arc::new(kept.message.message()),
                 retain: kept.retain,
+                group: kept.group.map(Into::into),
                 since: kept.since,
             });
         }

@@ -9,12 +9,14 @@ mod end;
 mod events;
 mod keep;
 mod publish;
+mod rates;
 mod route;
 mod session;
 mod subscribe;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::access::{Access, Rights};
 use super::packet::{Incoming, Message, Outgoing, Version, code};
@@ -27,6 +29,7 @@ use crate::sandbox::store::Write;
 
 pub(crate) use connect::Arrival;
 pub(crate) use publish::{MAX_PAYLOAD, Publication};
+use rates::Rates;
 pub(crate) use session::{Connectivity, Retained};
 use session::{Presence, Session};
 
@@ -85,6 +88,17 @@ pub(crate) trait World: Rights {
     fn certificate(&self, id: &CertificateId) -> Option<Certificate>;
     /// Whether a service answers publishes to the topic.
     fn serves(&self, topic: &str) -> bool;
+    /// Time that only runs forward, by which rates are measured.
+    fn monotonic(&self) -> Duration;
+}
+
+/// How a hub treats its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HubRules {
+    /// The longest a session outlives its connection, in seconds.
+    pub(crate) session_expiry: u32,
+    /// AWS IoT's rates are enforced.
+    pub(crate) rates: bool,
 }
 
 /// What the broker is to do, in this order.
@@ -126,13 +140,16 @@ pub(crate) struct Hub {
     presence: HashMap<Arc<str>, Presence>,
     next_session: u64,
     next_queued: u64,
+    /// Where they are enforced.
+    rates: Option<Rates>,
 }
 
 impl Hub {
     /// An empty one, of this account and Region.
-    pub(crate) fn new(place: Arc<crate::core::ids::Place>, session_expiry: u32) -> Self {
+    pub(crate) fn new(place: Arc<crate::core::ids::Place>, rules: HubRules) -> Self {
         Self {
-            session_expiry,
+            session_expiry: rules.session_expiry,
+            rates: rules.rates.then(Rates::default),
             place,
             sessions: HashMap::new(),
             ids: HashMap::new(),
@@ -153,6 +170,20 @@ impl Hub {
             now,
             effects: Effects::default(),
         }
+    }
+
+    /// Says of a record which connection it is about, if there is one.
+    pub(crate) fn describe(&self, link: Option<u64>, record: Record) -> Record {
+        match link.and_then(|link| self.session_of(link)) {
+            Some(session) => session.describe(record),
+            None => record,
+        }
+    }
+
+    /// Whether nobody is connected, and no session kept.
+    pub(crate) fn is_idle(&self) -> bool {
+        let none = self.sessions.is_empty() && self.ids.is_empty() && self.links.is_empty();
+        none && self.trie.is_empty()
     }
 
     fn session_of(&self, link: u64) -> Option<&Session> {

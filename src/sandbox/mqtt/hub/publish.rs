@@ -62,17 +62,19 @@ impl Turn<'_> {
             return self.log_wrong(link, "Publish-In", details.to_owned(), topic);
         }
         let id = publish.id;
-        self.accept(link, publish);
+        if self.may_publish_now(link, &publish.topic) {
+            self.accept(link, publish);
+            self.puback(link, id, (code::SUCCESS, None));
+        } else if self.is_v5(link) {
+            let why = self.told(link, "too many publishes in a second");
+            self.puback(link, id, (code::QUOTA, why));
+        }
+    }
+
+    /// The answer to a publish of QoS 1.
+    fn puback(&mut self, link: u64, id: Option<u16>, (code, why): (u8, Option<String>)) {
         if let Some(id) = id {
-            let code = code::SUCCESS;
-            self.send(
-                link,
-                Outgoing::Puback {
-                    id,
-                    code,
-                    why: None,
-                },
-            );
+            self.send(link, Outgoing::Puback { id, code, why });
         }
     }
 

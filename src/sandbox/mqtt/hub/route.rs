@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::super::packet::{Delivery, Message, Outgoing};
-use super::super::trie::{Entry, Options};
+use super::super::trie::{Entry, OneOf, Options};
 use super::session::{MAX_QUEUED, Queued};
 use super::{Act, End, Turn};
 use crate::core::policy::Action;
@@ -14,12 +14,20 @@ use crate::sandbox::service::Answer;
 /// How long an unacknowledged message stays with a connected client, in milliseconds: one hour.
 const RETRY: i64 = 3_600_000;
 
+/// How a session gets a message.
+pub(super) struct How {
+    pub(super) qos: u8,
+    pub(super) retain: bool,
+    /// The shared subscription it comes by.
+    pub(super) group: Option<Arc<str>>,
+}
+
 impl Turn<'_> {
     /// Hands a message to everyone who has subscribed to its topic.
     pub(super) fn route(&mut self, message: Arc<Message>) {
         let matches = self.hub.trie.matching(&message.topic);
         for entry in matches.each {
-            self.offer(entry, &message);
+            self.offer(entry, &message, None);
         }
         for group in matches.one_of {
             self.offer_one_of(&group, &message);
@@ -40,39 +48,67 @@ impl Turn<'_> {
             });
             let matches = self.hub.trie.matching(&message.topic);
             for entry in matches.each.into_iter().filter(|one| one.session == key) {
-                self.offer(entry, &message);
+                self.offer(entry, &message, None);
             }
         }
     }
 
     /// To the first of a shared subscription's members that is connected and may have it; else it
     /// waits for the first whose session is kept.
-    fn offer_one_of(&mut self, group: &[Entry], message: &Arc<Message>) {
+    fn offer_one_of(&mut self, group: &OneOf, message: &Arc<Message>) -> bool {
         let connected = |entry: &&Entry| {
             let session = self.hub.sessions.get(&entry.session);
             session.is_some_and(|session| session.link.is_some())
         };
-        let (present, absent): (Vec<&Entry>, Vec<&Entry>) = group.iter().partition(connected);
-        for entry in present.into_iter().chain(absent) {
-            if self.offer(*entry, message) {
-                return;
+        let members = group.members.iter();
+        let (present, absent): (Vec<&Entry>, Vec<&Entry>) = members.partition(connected);
+        let mut all = present.into_iter().chain(absent);
+        all.any(|entry| self.offer(*entry, message, Some(&group.filter)))
+    }
+
+    /// A session's connection is over: what it got as a member of shared subscriptions and has not
+    /// acknowledged goes to other members; without any it waits for the session, if that is kept.
+    pub(super) fn pass_on(&mut self, key: u64) {
+        let Some(session) = self.hub.sessions.get_mut(&key) else {
+            return;
+        };
+        let client_id = Arc::clone(&session.client_id);
+        let sent = session.outbox.sent.iter().map(|(_, queued)| queued);
+        let all = sent.chain(&session.outbox.waiting);
+        let shared: Vec<Queued> = all.filter(|one| one.group.is_some()).cloned().collect();
+        for queued in shared {
+            let group = queued.group.as_deref();
+            let Some(mut group) = group.and_then(|filter| self.hub.trie.group(filter)) else {
+                continue;
+            };
+            group.members.retain(|member| member.session != key);
+            if self.offer_one_of(&group, &queued.message) {
+                self.drop_queued(&client_id, &queued);
+                if let Some(session) = self.hub.sessions.get_mut(&key) {
+                    session.outbox.remove(queued.number);
+                }
             }
         }
     }
 
     /// Gives a message to a subscriber. Returns whether it has it, or will.
-    fn offer(&mut self, entry: Entry, message: &Arc<Message>) -> bool {
+    fn offer(&mut self, entry: Entry, message: &Arc<Message>, group: Option<&Arc<str>>) -> bool {
         let Options { qos, .. } = entry.options;
         if entry.options.no_local && message.from == entry.session {
             return true;
         }
         let retain = entry.options.as_published && message.retain;
-        self.give(entry.session, message, (qos.min(message.qos), retain))
+        let how = How {
+            qos: qos.min(message.qos),
+            retain,
+            group: group.map(Arc::clone),
+        };
+        self.give(entry.session, message, how)
     }
 
-    /// Gives a message to a session with this QoS and RETAIN flag.
-    pub(super) fn give(&mut self, key: u64, message: &Arc<Message>, how: (u8, bool)) -> bool {
-        let (qos, retain) = how;
+    /// Gives a message to a session.
+    pub(super) fn give(&mut self, key: u64, message: &Arc<Message>, how: How) -> bool {
+        let How { qos, retain, .. } = how;
         let Some(session) = self.hub.sessions.get(&key) else {
             return false;
         };
@@ -82,13 +118,15 @@ impl Turn<'_> {
                 return false;
             }
             if qos == 0 {
-                self.deliver(number, message, (None, retain));
+                if self.may_send_now(number, &message.topic) {
+                    self.deliver(number, message, (None, retain));
+                }
                 return true;
             }
         } else if qos == 0 || !session.is_persistent() {
             return false;
         }
-        self.enqueue(key, message, retain)
+        self.enqueue(key, message, how)
     }
 
     /// Whether the client may have the message, and can.
@@ -109,7 +147,7 @@ impl Turn<'_> {
         message.wire_size(connection.version) <= connection.packet_maximum
     }
 
-    fn enqueue(&mut self, key: u64, message: &Arc<Message>, retain: bool) -> bool {
+    fn enqueue(&mut self, key: u64, message: &Arc<Message>, how: How) -> bool {
         let number = self.hub.next_queued;
         let Some(session) = self.hub.sessions.get_mut(&key) else {
             return false;
@@ -121,7 +159,8 @@ impl Turn<'_> {
         let queued = Queued {
             number,
             message: Arc::clone(message),
-            retain,
+            retain: how.retain,
+            group: how.group,
             since: self.now,
         };
         let (kept, link) = (session.is_persistent(), session.link.as_ref());
@@ -147,9 +186,15 @@ impl Turn<'_> {
                 return;
             };
             let window = session.link.as_ref().map_or(0, |link| link.window);
-            if session.outbox.sent.len() >= window {
+            if session.outbox.sent.len() >= window || session.outbox.waiting.is_empty() {
                 return;
             }
+            if !self.may_pump(link) {
+                return;
+            }
+            let Some(session) = self.hub.session_of_mut(link) else {
+                return;
+            };
             let Some(queued) = session.outbox.waiting.pop_front() else {
                 return;
             };

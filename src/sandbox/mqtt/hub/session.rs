@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::super::access::Access;
 use super::super::packet::{Message, Version, Will};
 use super::super::trie::Options;
+use super::rates::LinkRates;
 use crate::core::ids::CertificateId;
 use crate::sandbox::logs::Record;
 
@@ -53,6 +54,8 @@ pub(super) struct Link {
     pub(super) zero_expiry: bool,
     /// Topic aliases of the client's; the first is 1.
     pub(super) aliases: Vec<Option<Arc<str>>>,
+    /// What it may do in a second, where that is enforced.
+    pub(super) rates: Option<LinkRates>,
 }
 
 /// One subscription.
@@ -78,6 +81,8 @@ pub(super) struct Queued {
     pub(super) number: u64,
     pub(super) message: Arc<Message>,
     pub(super) retain: bool,
+    /// The shared subscription it came by.
+    pub(super) group: Option<Arc<str>>,
     /// When it was queued, in milliseconds since 1970.
     pub(super) since: i64,
 }
@@ -98,6 +103,12 @@ impl Outbox {
     pub(super) fn acknowledge(&mut self, id: u16) -> Option<Queued> {
         let at = self.sent.iter().position(|(sent, _)| *sent == id)?;
         Some(self.sent.remove(at)?.1)
+    }
+
+    /// Takes out the message of this number.
+    pub(super) fn remove(&mut self, number: u64) {
+        self.sent.retain(|(_, queued)| queued.number != number);
+        self.waiting.retain(|queued| queued.number != number);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::super::packet::{Filter, Outgoing, Subscribe, code};
 use super::super::topics;
 use super::super::trie::{Entry, Options};
+use super::route::How;
 use super::session::Subscription;
 use super::{CLIENT_ERROR, End, Turn, why_limit};
 use crate::core::policy::Action;
-use crate::sandbox::logs::{Record, Stage};
+use crate::sandbox::logs::{Record, Stage, Why};
 
 /// The most subscriptions of one connection.
 const MAX_SUBSCRIPTIONS: usize = 50;
@@ -87,21 +88,35 @@ impl Turn<'_> {
             let outcome = (code::NOT_AUTHORIZED, End::AuthError);
             return self.refuse_filter(link, record, outcome, why);
         }
+        if let Some(why) = self.throttle_subscribe() {
+            let remedy = "subscribe to fewer filters, or later, with jitter";
+            let said = Why::new(Stage::Subscribe, "quota.subscribe", remedy);
+            let said = self.who(link, said);
+            let record = Record::failure("Subscribe", "THROTTLED", why.clone()).why(said);
+            self.log(link, record.topic(&filter.text));
+            let code = self.over_quota(link);
+            return Some(Judged::Refused { code, why });
+        }
         let session = self.hub.session_of(link)?;
         let known = session.subscriptions.iter();
         let known = known.filter(|one| *one.filter == *filter.text).count() > 0;
         if !known && session.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             let why = format!("a connection has at most {MAX_SUBSCRIPTIONS} subscriptions");
             self.log_wrong(link, "Subscribe", why.clone(), Some(&filter.text));
-            let code = if self.is_v5(link) {
-                code::QUOTA
-            } else {
-                code::UNSPECIFIED
-            };
+            let code = self.over_quota(link);
             return Some(Judged::Refused { code, why });
         }
         self.add(link, filter);
         Some(Judged::Granted { fresh: !known })
+    }
+
+    /// The SUBACK's code for a filter over a quota.
+    fn over_quota(&self, link: u64) -> u8 {
+        if self.is_v5(link) {
+            code::QUOTA
+        } else {
+            code::UNSPECIFIED
+        }
     }
 
     /// MQTT 5 says so in the SUBACK; of MQTT 3.1.1 it ends the connection.
@@ -166,8 +181,12 @@ impl Turn<'_> {
                 continue;
             }
             if let Some(message) = self.retained(&filter.text) {
-                let qos = filter.qos.min(message.qos);
-                self.give(key, &message, (qos, true));
+                let how = How {
+                    qos: filter.qos.min(message.qos),
+                    retain: true,
+                    group: None,
+                };
+                self.give(key, &message, how);
             }
         }
         let topics: Vec<&str> = granted.iter().map(|one| &*one.0.text).collect();

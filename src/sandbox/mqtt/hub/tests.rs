@@ -24,6 +24,11 @@ const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[
 const NOTHING: &str = r#"{"Version":"2012-10-17","Statement":[
     {"Effect":"Deny","Action":"iot:*","Resource":"*"}]}"#;
 
+const RULES: HubRules = HubRules {
+    session_expiry: 3600,
+    rates: false,
+};
+
 fn certificate() -> Arc<Certificate> {
     static ONE: OnceLock<Arc<Certificate>> = OnceLock::new();
     Arc::clone(ONE.get_or_init(|| {
@@ -52,6 +57,7 @@ fn certificate() -> Arc<Certificate> {
 
 /// A registry of one certificate.
 struct OneRight {
+    passed: RefCell<Duration>,
     policy: RefCell<Arc<Document>>,
     generation: RefCell<u64>,
     active: RefCell<bool>,
@@ -88,6 +94,9 @@ impl World for OneRight {
     }
     fn serves(&self, topic: &str) -> bool {
         topic.starts_with("$aws/certificates/create/")
+    }
+    fn monotonic(&self) -> Duration {
+        *self.passed.borrow()
     }
 }
 
@@ -187,8 +196,9 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         Self {
-            hub: Hub::new(place(), 3600),
+            hub: Hub::new(place(), RULES),
             world: OneRight {
+                passed: RefCell::new(Duration::from_secs(1000)),
                 policy: RefCell::new(Arc::new(Document::parse(POLICY).unwrap())),
                 generation: RefCell::new(1),
                 active: RefCell::new(true),
@@ -274,6 +284,7 @@ impl Lab {
 
     fn later(&mut self, seconds: i64) -> Vec<String> {
         self.now += seconds * 1000;
+        *self.world.passed.borrow_mut() += Duration::from_secs(seconds.unsigned_abs());
         self.step(|turn| {
             turn.tick();
         })
@@ -282,7 +293,7 @@ impl Lab {
     /// As after a kill: another hub over the same store.
     fn restarted(&mut self) {
         self.store = Store::durable(&self.path).unwrap();
-        self.hub = Hub::new(place(), 3600);
+        self.hub = Hub::new(place(), RULES);
         self.hub.load(&self.store, self.now).unwrap();
     }
 }
@@ -1157,4 +1168,141 @@ fn ten_thousand_subscriptions_of_others_change_nothing() {
         said,
         ["8: PUBLISH crowd/7/3/1/x qos 1 id 1", "201: PUBACK 7 00"]
     );
+}
+
+/// AWS IoT's rates, where they are enforced.
+fn rated() -> Lab {
+    let mut lab = Lab::new();
+    let rules = HubRules {
+        rates: true,
+        ..RULES
+    };
+    lab.hub = Hub::new(place(), rules);
+    lab
+}
+
+fn throttled(lab: &Lab) -> Vec<&str> {
+    let reasons = lab
+        .records
+        .iter()
+        .filter_map(|(_, reason)| reason.as_deref());
+    reasons
+        .filter(|reason| reason.ends_with("THROTTLED"))
+        .collect()
+}
+
+#[test]
+fn a_client_id_connects_once_in_a_second_and_an_account_five_hundred_times() {
+    let mut lab = rated();
+    assert_eq!(lab.connect(v5("one")).1.len(), 1);
+    assert_eq!(lab.connect(v5("one")).1, ["2: CONNACK 97", "2: close"]);
+    assert_eq!(throttled(&lab), ["CLIENT_ID_THROTTLED"]);
+    // MQTT 3.1.1 is told nothing, and the connection that is there stays.
+    assert_eq!(lab.connect(v3("one")).1, ["3: close"]);
+    assert_eq!(lab.packet(1, Incoming::Pingreq), ["1: PINGRESP"]);
+    lab.later(1);
+    assert!(lab.connect(v5("one")).1.contains(&"1: close".to_owned()));
+    let mut accepted = |n| lab.connect(v3(&format!("c{n}"))).1[0].contains("CONNACK 00");
+    assert_eq!((0..600).filter(|n| accepted(*n)).count(), 499);
+    assert_eq!(throttled(&lab), ["THROTTLED"]);
+}
+
+#[test]
+fn publishes_over_the_rate_are_discarded_and_the_next_second_has_new_ones() {
+    let mut lab = rated();
+    let ears = lab.ears(v5("ears"), "t");
+    let (new, _) = lab.connect(v5("new"));
+    let (old, _) = lab.connect(v3("old"));
+    let heard = |said: &[String]| said.iter().filter(|s| s.starts_with("1: PUBLISH")).count();
+    let mut count = 0;
+    for _ in 0..100 {
+        let said = lab.publish(new, message("t", 1));
+        assert!(said.contains(&"2: PUBACK 7 00".to_owned()), "{said:?}");
+        count += heard(&said);
+        lab.packet(ears, Incoming::Puback(u16::try_from(count).unwrap()));
+    }
+    assert_eq!(count, 100);
+    let said = lab.publish(new, message("t", 1));
+    assert_eq!(said, ["2: PUBACK 7 97"]);
+    assert_eq!(throttled(&lab), ["THROTTLED"]);
+    // QoS 0 is discarded without a word, and so is what is on its way to a client that has had
+    // its hundred; QoS 1 waits for the next second.
+    assert!(lab.publish(new, message("t", 0)).is_empty());
+    assert!(lab.publish(old, message("t", 0)).is_empty());
+    assert_eq!(throttled(&lab), ["THROTTLED"]);
+    assert_eq!(lab.publish(old, message("t", 1)), ["3: PUBACK 7 00"]);
+    assert_eq!(heard(&lab.later(1)), 1);
+    for _ in 0..100 {
+        lab.publish(old, message("u", 1));
+    }
+    // MQTT 3.1.1: no PUBACK.
+    assert!(lab.publish(old, message("u", 1)).is_empty());
+}
+
+#[test]
+fn what_waited_comes_ten_a_second_when_the_session_is_resumed() {
+    let mut lab = rated();
+    let ears = lab.ears(kept(v5("ears")), "t");
+    lab.lost(ears);
+    let (mouth, _) = lab.connect(v3("mouth"));
+    for _ in 0..25 {
+        lab.publish(mouth, message("t", 1));
+    }
+    lab.later(1);
+    let heard = |said: &[String]| said.iter().filter(|s| s.contains("PUBLISH")).count();
+    let said = lab.connect(kept(v5("ears"))).1;
+    assert_eq!(heard(&said), 10);
+    assert_eq!(heard(&lab.publish(mouth, message("t", 1))), 0);
+    assert_eq!(heard(&lab.later(1)), 10);
+    // The last of those that waited, and the new one behind them.
+    assert_eq!(heard(&lab.later(1)), 6);
+}
+
+#[test]
+fn subscriptions_over_the_rate_are_refused() {
+    let mut lab = rated();
+    let mut refused = Vec::new();
+    for n in 0..11 {
+        let version = if n == 10 { v3 } else { v5 };
+        let (link, _) = lab.connect(version(&format!("c{n}")));
+        for m in 0..50 {
+            let said = lab.subscribe(link, vec![filter(&format!("f{m}"), 0)]);
+            refused.extend(said.iter().filter(|s| !s.ends_with("[00]")).cloned());
+        }
+        if n == 10 {
+            assert_eq!(refused.len(), 50);
+            assert!(refused.iter().all(|said| said == "11: SUBACK [80]"));
+            assert_eq!(throttled(&lab), ["THROTTLED"]);
+        } else {
+            assert!(refused.is_empty(), "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_member_of_a_shared_subscription_leaves_behind_goes_to_the_others() {
+    let mut lab = Lab::new();
+    let one = lab.ears(kept(v5("one")), "$share/g/a/#");
+    let (mouth, _) = lab.connect(v3("mouth"));
+    for n in 0..3 {
+        lab.publish(mouth, message(&format!("a/{n}"), 1));
+    }
+    lab.packet(one, Incoming::Puback(1));
+    let two = lab.ears(v5("two"), "$share/g/a/#");
+    // Two are without their PUBACK: they are sent to the member that is left, and not again to
+    // the one that comes back.
+    let said = lab.lost(one);
+    let heard: Vec<_> = said.iter().filter(|s| s.contains("PUBLISH")).collect();
+    assert_eq!(heard.len(), 2, "{said:?}");
+    assert!(heard[0].starts_with("3: PUBLISH") && heard[0].contains("a/1"));
+    assert!(heard[1].starts_with("3: PUBLISH") && heard[1].contains("a/2"));
+    let said = lab.connect(kept(v5("one"))).1;
+    assert!(!said.iter().any(|s| s.contains("PUBLISH")), "{said:?}");
+    // With nobody left they wait for the session that is kept, over a restart, too.
+    lab.lost(4);
+    lab.lost(two);
+    lab.restarted();
+    let said = lab.connect(kept(v5("one"))).1;
+    let heard = said.iter().filter(|s| s.contains("PUBLISH")).count();
+    assert_eq!(heard, 2, "{said:?}");
 }
