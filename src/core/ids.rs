@@ -197,7 +197,7 @@ impl<'de> serde::Deserialize<'de> for CertificateId {
 }
 
 /// Where a control plane's objects live; makes their ARNs.
-#[derive(Clone, Debug, Eq, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Eq, Hash, PartialEq, serde::Serialize)]
 pub struct Place {
     /// The account.
     pub account: AccountId,

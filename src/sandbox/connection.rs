@@ -15,6 +15,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::broker::Broker;
+use super::entrance::Doorway;
 use super::exchange::{Inlet, Out};
 use super::handshake::{self, Failed};
 use super::http;
@@ -59,22 +60,18 @@ struct Arrival {
 type Packets = Vec<Result<Incoming, Flaw>>;
 
 /// Serves one connection to its end.
-pub(super) async fn serve(
-    broker: Arc<Broker>,
-    entrance: (Door, Arc<rustls::ServerConfig>),
-    tcp: TcpStream,
-    stop: watch::Receiver<bool>,
-) {
+pub(super) async fn serve(doorway: Doorway, tcp: TcpStream, stop: watch::Receiver<bool>) {
     let Ok(address) = tcp.peer_addr() else { return };
     let _ = tcp.set_nodelay(true);
-    let (door, config) = entrance;
-    let arrival = match timeout(CONNECT_TIMEOUT, arrive(&broker, config, tcp)).await {
+    let mut broker = Arc::clone(&doorway.broker);
+    let arriving = arrive(&doorway, &mut broker, tcp);
+    let arrival = match timeout(CONNECT_TIMEOUT, arriving).await {
         Ok(Ok(arrival)) => arrival,
         Ok(Err(failed)) => return refuse(&broker, address, failed),
         Err(_) => return refuse(&broker, address, too_slow()),
     };
     let protocol = arrival.stream.get_ref().1.alpn_protocol();
-    let https = door == Door::Https && protocol != Some(tls::MQTT);
+    let https = doorway.door == Door::Https && protocol != Some(tls::MQTT);
     let presented = Presented {
         leaf: &arrival.leaf,
         others: &arrival.others,
@@ -152,10 +149,11 @@ async fn admit(
     }
 }
 
-/// The TLS handshake. An error is for the log.
+/// The TLS handshake; from its first message on `broker` is the one that the client means. An error
+/// is for the log.
 async fn arrive(
-    broker: &Broker,
-    config: Arc<rustls::ServerConfig>,
+    doorway: &Doorway,
+    broker: &mut Arc<Broker>,
     tcp: TcpStream,
 ) -> Result<Arrival, Failed> {
     let start = LazyConfigAcceptor::new(Acceptor::default(), tcp);
@@ -163,16 +161,15 @@ async fn arrive(
         .await
         .map_err(|error| handshake::explain(&error, None))?;
     let named = start.client_hello().server_name().map(str::to_owned);
-    let right = broker.endpoint.accepts(named.as_deref());
+    let meant = doorway.to(named.as_deref());
+    let config = Arc::clone(&doorway.config);
     let (stream, shown) = handshake::watch(start.into_stream(config)).await;
-    let stream = match (stream, right) {
-        (Ok(stream), true) => stream,
-        (Err(error), true) => return Err(handshake::explain(&error, shown.as_ref())),
-        (_, false) => {
-            let wanted = &broker.endpoint.name;
-            return Err(handshake::wrong_name(named.as_deref(), wanted));
-        }
+    let Some(right) = meant else {
+        let wanted = &broker.endpoint.name;
+        return Err(handshake::wrong_name(named.as_deref(), wanted));
     };
+    *broker = right;
+    let stream = stream.map_err(|error| handshake::explain(&error, shown.as_ref()))?;
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let parse = |der: &rustls_pki_types::CertificateDer<'_>| {
         Certificate::from_der(der).map_err(|error| {

@@ -1,8 +1,9 @@
 //! Where devices come in: the listeners of the device endpoint, and what they share.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,12 +12,20 @@ use tokio::task::JoinSet;
 use super::broker::{Broker, Rules};
 use super::connection::Door;
 use super::exchange::Exchange;
-use super::tls::{Endpoint, ServerCa, TlsError, https_config, server_config};
-use super::{Shared, connection, unstable};
+use super::failure::ServerError;
+use super::mqtt::hub::HubRules;
+use super::tls::{Endpoint, ServerCa, https_config, server_config};
+use super::worlds::{Brokers, Worlds};
+use super::{connection, unstable};
+use crate::core::ids::Place;
 
 /// How long a persistent session outlives its connection, in seconds: one hour (service quota
 /// "Persistent session expiry period").
 pub const SESSION_EXPIRY: u32 = 3600;
+/// How often time passes for sessions.
+const TICK: Duration = Duration::from_secs(1);
+/// How often changes are looked for while they take time to be known.
+const WATCH: Duration = Duration::from_millis(50);
 /// How long a failed accept waits (such as when no more files can be opened).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -28,6 +37,8 @@ pub struct MqttConfig {
     /// Where it listens as AWS IoT does on 443 and 8443: HTTPS publishes, and MQTT for clients that
     /// ask for it by ALPN.
     pub https: Option<SocketAddr>,
+    /// Other accounts and Regions with a port of their own for MQTT.
+    pub places: Vec<(Place, SocketAddr)>,
     /// How long a persistent session outlives its connection at most, in seconds.
     pub session_expiry: u32,
     /// Its name: what clients must send as TLS server name.
@@ -44,6 +55,7 @@ impl MqttConfig {
         Self {
             address,
             https: None,
+            places: Vec::new(),
             session_expiry: SESSION_EXPIRY,
             name: "localhost".into(),
             legacy_sni: false,
@@ -52,60 +64,124 @@ impl MqttConfig {
     }
 }
 
+/// The listeners of the device endpoint.
+pub(super) struct Listeners {
+    /// MQTT of the place that the sandbox was started as.
+    pub(super) mqtt: TcpListener,
+    /// HTTPS, and MQTT by ALPN.
+    pub(super) https: Option<TcpListener>,
+    /// MQTT of other places.
+    pub(super) places: Vec<(Place, TcpListener)>,
+}
+
 /// The device endpoint, ready to serve.
 pub(super) struct Entrance {
-    pub(super) listener: TcpListener,
-    pub(super) https: Option<TcpListener>,
+    pub(super) listeners: Listeners,
     config: Arc<rustls::ServerConfig>,
-    broker: Arc<Broker>,
+    worlds: Arc<Worlds>,
+}
+
+/// One listener's way in.
+#[derive(Clone)]
+pub(super) struct Doorway {
+    /// What is spoken.
+    pub(super) door: Door,
+    /// Its TLS.
+    pub(super) config: Arc<rustls::ServerConfig>,
+    /// Whom the endpoint's plain name leads to.
+    pub(super) broker: Arc<Broker>,
+    /// Whom other names lead to.
+    pub(super) worlds: Arc<Worlds>,
+}
+
+impl Doorway {
+    /// Whom a client means by this server name; `None` when there is no such endpoint here.
+    pub(super) fn to(&self, server_name: Option<&str>) -> Option<Arc<Broker>> {
+        let endpoint = &self.broker.endpoint;
+        let name = endpoint.meant(server_name)?;
+        if name == endpoint.name {
+            return Some(Arc::clone(&self.broker));
+        }
+        self.worlds.broker_of(&name)
+    }
 }
 
 impl Entrance {
     /// # Errors
-    /// `sandbox.tls`.
+    /// `sandbox.tls`; what the state of another place says.
     pub(super) fn new(
         mqtt: &MqttConfig,
-        parts: (ServerCa, Exchange, Rules),
-        shared: &Shared,
-        listeners: (TcpListener, Option<TcpListener>),
-    ) -> Result<Self, TlsError> {
-        let (ca, exchange, rules) = parts;
+        parts: (ServerCa, Exchange, Rules, HubRules),
+        worlds: &Arc<Worlds>,
+        listeners: Listeners,
+    ) -> Result<Self, ServerError> {
+        let (ca, exchange, rules, hub) = parts;
+        let shared = worlds.home();
         let endpoint = Arc::new(Endpoint {
             name: mqtt.name.clone(),
+            others: RwLock::new(HashSet::new()),
             legacy_sni: mqtt.legacy_sni,
             clock: Arc::clone(&shared.clock),
             entropy: shared.logs.entropy(),
             faults: Arc::clone(&shared.faults),
         });
         let config = server_config(ca, Arc::clone(&endpoint))?;
-        let broker = Arc::new(Broker::new(shared.clone(), endpoint, rules, exchange));
-        let _ = shared.broker.set(Arc::downgrade(&broker));
-        let (listener, https) = listeners;
+        let home = Arc::new(Broker::new(
+            shared.clone(),
+            Arc::clone(&endpoint),
+            rules,
+            exchange,
+        ));
+        let _ = shared.broker.set(Arc::downgrade(&home));
+        worlds.open(Brokers {
+            endpoint,
+            rules,
+            hub,
+            home,
+            with_port: mqtt.places.iter().map(|(place, _)| place.clone()).collect(),
+        })?;
         Ok(Self {
-            listener,
-            https,
+            listeners,
             config,
-            broker,
+            worlds: Arc::clone(worlds),
         })
     }
 
     /// Accepts connections in the background, until told to stop.
     pub(super) fn serve(self, stop: &watch::Receiver<bool>) -> io::Result<JoinSet<()>> {
+        let Self {
+            listeners,
+            config,
+            worlds,
+        } = self;
+        let home = worlds.home().logs.place().clone();
+        let mut doors = vec![(listeners.mqtt, Door::Mqtt, home.clone())];
+        let https = listeners.https.into_iter();
+        doors.extend(https.map(|listener| (listener, Door::Https, home.clone())));
+        let places = listeners.places.into_iter();
+        doors.extend(places.map(|(place, listener)| (listener, Door::Mqtt, place)));
         let mut tasks = JoinSet::new();
-        let mut doors = vec![(self.listener, Door::Mqtt, Arc::clone(&self.config))];
-        if let Some(listener) = self.https {
-            doors.push((listener, Door::Https, https_config(&self.config)));
-        }
-        for (listener, door, config) in doors {
+        for (listener, door, place) in doors {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            let broker = Arc::clone(&self.broker);
-            tasks.spawn(accept(listener, (door, config), broker, stop.clone()));
+            let Some(broker) = worlds.broker_at(&place) else {
+                continue;
+            };
+            let doorway = Doorway {
+                door,
+                config: match door {
+                    Door::Mqtt => Arc::clone(&config),
+                    Door::Https => https_config(&config),
+                },
+                broker,
+                worlds: Arc::clone(&worlds),
+            };
+            tasks.spawn(accept(listener, doorway, stop.clone()));
         }
-        let (broker, mut stop) = (self.broker, stop.clone());
+        let mut stop = stop.clone();
         tasks.spawn(async move {
             tokio::select! {
-                () = broker.keep_time() => {}
-                () = broker.watch_changes() => {}
+                () = keep_time(&worlds) => {}
+                () = watch_changes(&worlds) => {}
                 () = connection::stopped(&mut stop) => {}
             }
         });
@@ -113,10 +189,29 @@ impl Entrance {
     }
 }
 
+/// Lets time pass for every session, for ever.
+async fn keep_time(worlds: &Worlds) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        for broker in worlds.brokers() {
+            broker.pass_time();
+        }
+    }
+}
+
+/// Sees changes of the registries when they happen, while they take time to be known.
+async fn watch_changes(worlds: &Worlds) {
+    loop {
+        tokio::time::sleep(WATCH).await;
+        for broker in worlds.brokers() {
+            broker.notice_changes();
+        }
+    }
+}
+
 async fn accept(
     listener: tokio::net::TcpListener,
-    entrance: (Door, Arc<rustls::ServerConfig>),
-    broker: Arc<Broker>,
+    doorway: Doorway,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut connections = JoinSet::new();
@@ -131,13 +226,12 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let (broker, stopping) = (Arc::clone(&broker), stopping.clone());
-        let (door, config) = &entrance;
-        let entrance = (*door, unstable::fragmented(config, &broker.shared.faults));
+        let (mut doorway, stopping) = (doorway.clone(), stopping.clone());
+        let shared = doorway.broker.shared.clone();
+        doorway.config = unstable::fragmented(&doorway.config, &shared.faults);
         connections.spawn(async move {
-            let shared = broker.shared.clone();
             let stop = stopping.clone();
-            let serve = |tcp| Box::pin(connection::serve(broker, entrance, tcp, stop));
+            let serve = |tcp| Box::pin(connection::serve(doorway, tcp, stop));
             unstable::meet((&shared.faults, &shared.logs), tcp, stopping, serve).await;
         });
     }

@@ -43,6 +43,9 @@ pub struct RunningInfo {
     /// The port of HTTPS publishes and of MQTT by ALPN, if there is one.
     #[serde(default)]
     pub https_port: Option<u16>,
+    /// Other accounts and Regions with a port of their own for MQTT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<PlacePort>,
     /// The certificate that the MQTT endpoint is verified with, PEM.
     pub ca_file: Option<PathBuf>,
     /// The URL of its own interface, on loopback.
@@ -57,6 +60,17 @@ pub struct RunningInfo {
     pub region: Region,
     /// Since when.
     pub started: UtcTime,
+}
+
+/// Where the MQTT endpoint of another account or Region listens.
+#[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+pub struct PlacePort {
+    /// Its account.
+    pub account: AccountId,
+    /// Its Region.
+    pub region: Region,
+    /// Its port, where the endpoint's name is its own.
+    pub mqtt_port: u16,
 }
 
 /// A state folder, held by this process alone until it is dropped.
@@ -328,6 +342,7 @@ mod tests {
             control_url: "http://127.0.0.1:1".into(),
             mqtt_host: None,
             mqtt_port: None,
+            places: Vec::new(),
             https_port: None,
             ca_file: None,
             admin_url: None,

@@ -156,13 +156,12 @@ pub struct Logs {
     entropy: Arc<dyn Entropy + Send + Sync>,
     file: Option<Arc<Mutex<LogFile>>>,
     counters: Arc<Counters>,
-    kept: Arc<Mutex<Kept>>,
-}
-
-#[derive(Default)]
-struct Kept {
-    recent: VecDeque<Record>,
-    live: Live,
+    /// The last records, of this place alone.
+    recent: Arc<Mutex<VecDeque<Record>>>,
+    /// Who is connected, in every place.
+    live: Arc<Mutex<Live>>,
+    /// Said in refusals: the place, when it is not the sandbox's own.
+    elsewhere: Option<String>,
 }
 
 impl Logs {
@@ -179,7 +178,9 @@ impl Logs {
             entropy,
             file: file.map(|file| Arc::new(Mutex::new(file))),
             counters: Arc::default(),
-            kept: Arc::default(),
+            recent: Arc::default(),
+            live: Arc::default(),
+            elsewhere: None,
         }
     }
 
@@ -188,6 +189,9 @@ impl Logs {
         record.timestamp = timestamp(self.clock.now_nanos());
         record.trace_id = self.uuid();
         record.account_id = self.place.account.to_string();
+        if let Some(why) = &mut record.why {
+            why.place.clone_from(&self.elsewhere);
+        }
         if let Some(metric) = Metric::of(&record) {
             self.count(metric);
         }
@@ -196,21 +200,24 @@ impl Logs {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
             file.append(line);
         }
-        let mut kept = self.lock();
-        kept.live.learn(&record);
-        if kept.recent.len() == KEPT {
-            kept.recent.pop_front();
+        lock(&self.live).learn(&record);
+        let mut recent = lock(&self.recent);
+        if recent.len() == KEPT {
+            recent.pop_front();
         }
-        kept.recent.push_back(record);
+        recent.push_back(record);
     }
 
-    /// The records of another place, in the same file and counters.
+    /// The records of another place, in the same file and counters, and among the same connections.
     #[must_use]
     pub fn of_place(&self, place: Place) -> Self {
+        let elsewhere = format!("{}/{}", place.account, place.region);
         Self {
             place,
             file: self.file.clone(),
             counters: Arc::clone(&self.counters),
+            live: Arc::clone(&self.live),
+            elsewhere: Some(elsewhere),
             ..Self::new(
                 self.place.clone(),
                 Arc::clone(&self.clock),
@@ -218,10 +225,6 @@ impl Logs {
                 None,
             )
         }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts something that no record is written of.
@@ -236,7 +239,7 @@ impl Logs {
 
     /// Who is connected now, by client id.
     pub fn live(&self) -> Vec<LiveConnection> {
-        self.lock().live.all()
+        lock(&self.live).all()
     }
 
     /// Where its random numbers come from.
@@ -251,7 +254,7 @@ impl Logs {
 
     /// The records in memory, oldest first.
     pub fn recent(&self) -> Vec<Record> {
-        self.lock().recent.iter().cloned().collect()
+        lock(&self.recent).iter().cloned().collect()
     }
 
     /// A fresh random UUID (version 4).
@@ -270,6 +273,10 @@ impl Logs {
         ];
         parts.join("-")
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A time as the records have it: `YYYY-MM-DD HH:MM:SS.mmm`, UTC.

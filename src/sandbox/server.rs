@@ -18,12 +18,13 @@ use super::auth::Keyring;
 use super::broker::Rules;
 use super::bulk::Buckets;
 use super::clock::SandboxClock;
-use super::entrance::Entrance;
+use super::entrance::{Entrance, Listeners};
 use super::exchange::{Exchange, millis};
 use super::faults::Faults;
 use super::fleet::Hooks;
 use super::folder::{Folder, FolderError, SERVER_CA, STATE};
 use super::logs::{Logs, Record};
+use super::mqtt::hub::HubRules;
 use super::quota::Quotas;
 use super::registry::Registry;
 use super::store::Store;
@@ -35,7 +36,7 @@ use crate::ports::{Clock, Entropy};
 
 pub use super::entrance::{MqttConfig, SESSION_EXPIRY};
 pub use super::failure::ServerError;
-pub use super::folder::{RunningInfo, find_running};
+pub use super::folder::{PlacePort, RunningInfo, find_running};
 
 /// How long a stop waits for answers that are under way.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -194,14 +195,36 @@ pub(super) fn bind(address: SocketAddr, what: &'static str) -> Result<TcpListene
     })
 }
 
-/// Whom the control plane serves, and how.
-fn front(config: &ServerConfig, home: Shared) -> rest::Front {
-    let state = match &config.state {
-        StatePlace::Durable(path) => Some(path.join(STATE)),
-        StatePlace::Memory => None,
+/// How clients and their sessions are treated.
+fn rules(config: &ServerConfig, mqtt: &MqttConfig) -> (Rules, HubRules) {
+    let rules = Rules {
+        jitp_delay: config.jitp_delay,
+        allow_expired: mqtt.allow_expired,
     };
+    let hub = HubRules {
+        session_expiry: mqtt.session_expiry,
+        rates: config.quotas,
+    };
+    (rules, hub)
+}
+
+fn listeners(mqtt: &MqttConfig) -> Result<Listeners, ServerError> {
+    let https = mqtt.https.map(|address| bind(address, "HTTPS endpoint"));
+    let places = mqtt.places.iter().map(|(place, address)| {
+        let listener = bind(*address, "MQTT endpoint of another place")?;
+        Ok((place.clone(), listener))
+    });
+    Ok(Listeners {
+        mqtt: bind(mqtt.address, "MQTT endpoint")?,
+        https: https.transpose()?,
+        places: places.collect::<Result<_, ServerError>>()?,
+    })
+}
+
+/// Whom the control plane serves, and how.
+fn front(config: &ServerConfig, worlds: Arc<Worlds>) -> rest::Front {
     rest::Front {
-        worlds: Worlds::new(home, state),
+        worlds,
         keyring: config.keyring.clone(),
         quotas: if config.quotas {
             Quotas::aws()
@@ -230,23 +253,19 @@ impl Parts {
             buckets: Arc::new(config.buckets.clone()),
             broker: Arc::new(OnceLock::new()),
         };
+        let state = match &config.state {
+            StatePlace::Durable(path) => Some(path.join(STATE)),
+            StatePlace::Memory => None,
+        };
+        let worlds = Arc::new(Worlds::new(shared.clone(), state));
         let mqtt = match (&config.mqtt, mqtt) {
             (Some(mqtt), Some((ca, kept))) => {
-                let rules = Rules {
-                    jitp_delay: config.jitp_delay,
-                    allow_expired: mqtt.allow_expired,
-                };
                 let now = millis(&*shared.clock);
                 let place = config.place.clone();
-                let exchange = Exchange::open(place, kept, mqtt.session_expiry, now)?;
-                let https = mqtt.https.map(|address| bind(address, "HTTPS endpoint"));
-                let listeners = (bind(mqtt.address, "MQTT endpoint")?, https.transpose()?);
-                Some(Entrance::new(
-                    mqtt,
-                    (ca, exchange, rules),
-                    &shared,
-                    listeners,
-                )?)
+                let (rules, hub) = rules(config, mqtt);
+                let exchange = Exchange::open(place, kept, hub, now)?;
+                let (parts, listeners) = ((ca, exchange, rules, hub), listeners(mqtt)?);
+                Some(Entrance::new(mqtt, parts, &worlds, listeners)?)
             }
             _ => None,
         };
@@ -254,7 +273,7 @@ impl Parts {
         let desk = (&shared, clock, faults);
         Ok(Self {
             admin: AdminParts::new(config.controls.ui, desk, &*config.entropy, folder)?,
-            front: Arc::new(front(config, shared.clone())),
+            front: Arc::new(front(config, worlds)),
             shared,
             logs,
             control: bind(config.control, "control plane")?,
@@ -301,6 +320,14 @@ fn info(
     (control, mqtt_addr, https_addr): (SocketAddr, Option<SocketAddr>, Option<SocketAddr>),
     folder: Option<&Folder>,
 ) -> RunningInfo {
+    let listeners = parts.mqtt.iter().flat_map(|mqtt| &mqtt.listeners.places);
+    let places = listeners.filter_map(|(place, listener)| {
+        Some(PlacePort {
+            account: place.account.clone(),
+            region: place.region.clone(),
+            mqtt_port: listener.local_addr().ok()?.port(),
+        })
+    });
     let (admin_url, ui_url) = parts.admin.urls();
     RunningInfo {
         admin_url,
@@ -310,6 +337,7 @@ fn info(
         mqtt_host: config.mqtt.as_ref().map(|mqtt| mqtt.name.clone()),
         mqtt_port: mqtt_addr.map(|address| address.port()),
         https_port: https_addr.map(|address| address.port()),
+        places: places.collect(),
         ca_file: match (folder, &config.mqtt) {
             (Some(folder), Some(_)) => Some(folder.file(SERVER_CA)),
             _ => None,
@@ -328,9 +356,9 @@ impl Running {
         folder: Option<Folder>,
     ) -> Result<Self, ServerError> {
         let control = parts.control.local_addr().map_err(ServerError::Start)?;
-        let mqtt_addr = local(parts.mqtt.as_ref().map(|mqtt| &mqtt.listener))?;
-        let https = parts.mqtt.as_ref().and_then(|mqtt| mqtt.https.as_ref());
-        let https_addr = local(https)?;
+        let listeners = parts.mqtt.as_ref().map(|mqtt| &mqtt.listeners);
+        let mqtt_addr = local(listeners.map(|all| &all.mqtt))?;
+        let https_addr = local(listeners.and_then(|all| all.https.as_ref()))?;
         let addresses = (control, mqtt_addr, https_addr);
         let info = info(config, &parts, addresses, folder.as_ref());
         let (logs, registry) = (parts.logs.clone(), Arc::clone(&parts.shared.registry));

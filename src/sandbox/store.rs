@@ -129,6 +129,38 @@ impl Store {
         })
     }
 
+    /// The places other than the first that a file has entities of.
+    ///
+    /// # Errors
+    /// `sandbox.state`, `sandbox.state-foreign`.
+    pub(super) fn places(path: &Path) -> Result<Vec<Place>, StoreError> {
+        let store = Self::durable(path)?;
+        let Some(connection) = &store.connection else {
+            return Ok(Vec::new());
+        };
+        // From kind to kind, so that entities are not walked.
+        let mut query = connection.prepare(
+            "WITH RECURSIVE one(kind) AS (SELECT min(kind) FROM entity UNION ALL \
+             SELECT (SELECT min(kind) FROM entity WHERE kind > one.kind) FROM one \
+             WHERE one.kind IS NOT NULL) SELECT kind FROM one WHERE kind IS NOT NULL",
+        )?;
+        let kinds = query.query_map([], |row| row.get(0))?;
+        let mut places = Vec::new();
+        for kind in kinds {
+            let kind: String = kind?;
+            let mut parts = kind.split('/');
+            let (Some(account), Some(region), Some(_)) = (parts.next(), parts.next(), parts.next())
+            else {
+                continue;
+            };
+            if let (Ok(account), Ok(region)) = (account.parse(), region.parse()) {
+                places.push(Place { account, region });
+            }
+        }
+        places.dedup();
+        Ok(places)
+    }
+
     /// Copies a database that may be in use, in one consistent state, into an empty file.
     ///
     /// # Errors

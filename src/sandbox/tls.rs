@@ -2,8 +2,9 @@
 //! that the client has its certificate's key. Whether the certificate may connect is decided by the
 //! registry, where unknown ones can be provisioned ([`crate::core::jitp`]).
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
@@ -208,6 +209,8 @@ struct Issued {
 pub struct Endpoint {
     /// Its name: the TLS server name a client must send.
     pub name: String,
+    /// The names of the other accounts' and Regions' endpoints, in lower case.
+    pub others: RwLock<HashSet<String>>,
     /// Takes clients that send no server name at all.
     pub legacy_sni: bool,
     /// The time by which its own certificate is renewed.
@@ -219,11 +222,24 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether a client that sent this server name is at the right place.
-    pub fn accepts(&self, server_name: Option<&str>) -> bool {
-        server_name.map_or(self.legacy_sni, |name| {
-            name.eq_ignore_ascii_case(&self.name)
-        })
+    /// The endpoint's name that a client means by this server name; `None` when there is no such
+    /// endpoint here.
+    pub fn meant(&self, server_name: Option<&str>) -> Option<String> {
+        let Some(name) = server_name else {
+            return self.legacy_sni.then(|| self.name.clone());
+        };
+        if name.eq_ignore_ascii_case(&self.name) {
+            return Some(self.name.clone());
+        }
+        let name = name.to_ascii_lowercase();
+        let others = self.others.read().unwrap_or_else(PoisonError::into_inner);
+        others.contains(&name).then_some(name)
+    }
+
+    /// From now on it goes by this name, too.
+    pub(super) fn also(&self, name: &str) {
+        let mut others = self.others.write().unwrap_or_else(PoisonError::into_inner);
+        others.insert(name.to_ascii_lowercase());
     }
 }
 
@@ -232,7 +248,8 @@ impl Endpoint {
 struct Presenter {
     endpoint: Arc<Endpoint>,
     ca: ServerCa,
-    current: Mutex<Issued>,
+    /// One certificate for each name.
+    current: Mutex<HashMap<String, Issued>>,
 }
 
 impl fmt::Debug for Presenter {
@@ -243,20 +260,23 @@ impl fmt::Debug for Presenter {
 
 impl ResolvesServerCert for Presenter {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if !self.endpoint.accepts(hello.server_name()) {
-            return None;
-        }
+        let name = self.endpoint.meant(hello.server_name())?;
         let now = self.endpoint.clock.now();
         let has = |fault: &&FaultName| self.endpoint.faults.has(**fault);
         if let Some(fault) = CERT_FAULTS.iter().find(has) {
-            return self.flawed(*fault, now).ok();
+            return self.flawed(*fault, &name, now).ok();
         }
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if !current.validity.contains(now) {
-            let serial = serial(&*self.endpoint.entropy);
-            *current = self.ca.issue(&self.endpoint.name, now, serial).ok()?;
+        if let Some(issued) = current.get(&name)
+            && issued.validity.contains(now)
+        {
+            return Some(Arc::clone(&issued.certified));
         }
-        Some(Arc::clone(&current.certified))
+        let serial = serial(&*self.endpoint.entropy);
+        let issued = self.ca.issue(&name, now, serial).ok()?;
+        let certified = Arc::clone(&issued.certified);
+        current.insert(name, issued);
+        Some(certified)
     }
 }
 
@@ -273,9 +293,13 @@ const PADDING: usize = 500;
 
 impl Presenter {
     /// A certificate with this fault, right in all else.
-    fn flawed(&self, fault: FaultName, now: UtcTime) -> Result<Arc<CertifiedKey>, TlsError> {
+    fn flawed(
+        &self,
+        fault: FaultName,
+        name: &str,
+        now: UtcTime,
+    ) -> Result<Arc<CertifiedKey>, TlsError> {
         let serial = serial(&*self.endpoint.entropy);
-        let name = &self.endpoint.name[..];
         let days = |from, to| Validity {
             not_before: now.plus(Span::days(from)),
             not_after: now.plus(Span::days(to)),
@@ -363,6 +387,7 @@ impl ClientCertVerifier for ProofOfPossession {
 pub fn server_config(ca: ServerCa, endpoint: Arc<Endpoint>) -> Result<Arc<ServerConfig>, TlsError> {
     let serial = serial(&*endpoint.entropy);
     let current = ca.issue(&endpoint.name, endpoint.clock.now(), serial)?;
+    let current = HashMap::from([(endpoint.name.clone(), current)]);
     let presenter = Presenter {
         endpoint,
         ca,

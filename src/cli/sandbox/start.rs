@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::cli::report::note;
 use crate::cli::settings::Settings;
 use crate::cli::wire::sandbox as wire;
+use crate::core::ids::Place;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Failure, Kind};
 use crate::sandbox::admin::Controls;
@@ -35,6 +36,10 @@ pub(super) struct StartArgs {
     /// ports 443 and 8443 [default: port 8443; any free one where --mqtt is given]
     #[arg(long, value_name = "ADDR:PORT")]
     https: Option<SocketAddr>,
+    /// Give another account or Region an MQTT port of its own (repeat for more); without one it is
+    /// reached on the common ports by the name that DescribeEndpoint says
+    #[arg(long, value_name = "ACCOUNT/REGION=ADDR:PORT", value_parser = place)]
+    place: Vec<(Place, SocketAddr)>,
     /// How long a persistent session outlives its connection at most (`1h`, up to `7d`)
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = session_expiry)]
     session_expiry: u32,
@@ -131,6 +136,7 @@ impl StartArgs {
             name: self.endpoint.clone(),
             legacy_sni: self.legacy_sni,
             allow_expired: self.allow_expired,
+            places: self.place.clone(),
             ..MqttConfig::new(address)
         };
         let mut config = wire::config(StatePlace::Durable(state.clone()), place, at.transpose()?);
@@ -141,11 +147,7 @@ impl StartArgs {
         config.quotas = self.quotas.is_some();
         config.buckets = self.s3.clone().unwrap_or_default();
         config.hooks = Hooks::new(self.hook.iter().cloned());
-        let open = [Some(config.control), Some(mqtt.address), mqtt.https];
-        open.iter()
-            .flatten()
-            .filter(|address| !address.ip().is_loopback())
-            .for_each(warn_open);
+        warn_open(config.control, &mqtt);
         config.mqtt = Some(mqtt);
         Ok(Started {
             keyring: config.keyring.clone(),
@@ -195,12 +197,17 @@ impl StartArgs {
     }
 }
 
-/// Says loudly that others can reach it.
-fn warn_open(address: &SocketAddr) {
-    note(format_args!(
-        "WARNING: the sandbox listens on {address}, which others can reach. It takes any AWS \
-         credentials: whoever gets there can change everything in it."
-    ));
+/// Says loudly where others can reach it.
+fn warn_open(control: SocketAddr, mqtt: &MqttConfig) {
+    let places = mqtt.places.iter().map(|(_, address)| *address);
+    let all = [Some(control), Some(mqtt.address), mqtt.https];
+    let all = all.into_iter().flatten().chain(places);
+    for address in all.filter(|address| !address.ip().is_loopback()) {
+        note(format_args!(
+            "WARNING: the sandbox listens on {address}, which others can reach. It takes any AWS \
+             credentials: whoever gets there can change everything in it."
+        ));
+    }
 }
 
 impl Started {
@@ -258,6 +265,13 @@ pub(super) fn write_places(f: &mut fmt::Formatter<'_>, info: &RunningInfo) -> fm
         if let Some(https) = info.https_port {
             writeln!(f, "  HTTPS, ALPN    {host}:{https}")?;
         }
+        for place in &info.places {
+            let (account, region, port) = (&place.account, &place.region, place.mqtt_port);
+            writeln!(
+                f,
+                "  MQTT           {host}:{port} for {account} in {region}"
+            )?;
+        }
     }
     if let Some(page) = &info.ui_url {
         writeln!(f, "  page           {page}")?;
@@ -278,6 +292,21 @@ fn hook(text: &str) -> Result<(String, HookTarget), String> {
             "`{text}` is not FUNCTION=TARGET, such as check-serial=./check-serial"
         )),
     }
+}
+
+/// `ACCOUNT/REGION=ADDR:PORT`
+fn place(text: &str) -> Result<(Place, SocketAddr), String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not ACCOUNT/REGION=ADDR:PORT, such as 210987654321/us-east-1=127.0.0.1:8884"
+        )
+    };
+    let (place, address) = text.split_once('=').ok_or_else(wrong)?;
+    let (account, region) = place.split_once('/').ok_or_else(wrong)?;
+    let account = account.parse().map_err(|error| format!("{error}"))?;
+    let region = region.parse().map_err(|error| format!("{error}"))?;
+    let address = address.parse().map_err(|_| wrong())?;
+    Ok((Place { account, region }, address))
 }
 
 /// The longest that AWS IoT grants, in seconds: 7 days.

@@ -83,6 +83,9 @@ pub struct Why {
     /// The rule that decided, by a stable name: `policy.implicit-deny`, `connect.unknown-ca`,
     /// `tls.no-client-certificate`.
     pub rule: String,
+    /// The account and Region, when it is not the sandbox's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// The certificate's subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,

@@ -51,7 +51,7 @@ pub(super) const CONNECTIVITY: &[Operation] = &[slow_operation(
 
 fn broker(shared: &Shared) -> Result<Arc<Broker>, ApiError> {
     shared.broker().ok_or_else(|| {
-        let message = "this account and Region has no MQTT endpoint in the sandbox";
+        let message = "this sandbox has no MQTT endpoint";
         ApiError::new(ErrorName::ServiceUnavailable, message)
     })
 }

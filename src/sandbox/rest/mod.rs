@@ -134,7 +134,7 @@ const SETS: &[&[Operation]] = &[
 /// Whom the control plane serves, and how.
 pub struct Front {
     /// Every account and Region.
-    pub worlds: Worlds,
+    pub worlds: Arc<Worlds>,
     /// Whose signatures are taken.
     pub keyring: Keyring,
     /// How many calls a second.
