@@ -1,9 +1,10 @@
 //! The sandbox's device endpoint as unmodified clients meet it, in MQTT 3.1.1 and 5: mosquitto_pub
-//! and mosquitto_sub, paho-mqtt, the AWS IoT Device SDK for Python v2, and HTTPS.
+//! and mosquitto_sub, paho-mqtt, the AWS IoT Device SDK for Python v2, rumqttc, MQTT.js, and HTTPS.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::raw_mqtt::{Heard, Hello, Identity, Raw};
 use crate::sandbox_mqtt::{Device, Lab, ca, wait_for};
 use nameplate::core::status::CertificateStatus;
 use nameplate::effects::clock::SystemClock;
@@ -71,6 +72,85 @@ fn https_publishes_and_alpn_tells_mqtt_apart() {
     python("https");
 }
 
+/// A client that is given a new device: it is provisioned, publishes and hears, and is refused on
+/// another's topic and under another's client id; each refusal says why.
+fn provisions_itself(program: impl Fn() -> Command, what: &str) {
+    let lab = Lab::new();
+    let info = lab.running.info();
+    for version in ["3", "5"] {
+        let name = format!("{what}-{version}");
+        let subject = format!("CN={name},serialNumber={name}");
+        let device = lab.device_of(&lab.ca, &subject, (-1, 10));
+        let output = program()
+            .args([version, &info.mqtt_port.unwrap().to_string()])
+            .arg(info.ca_file.as_ref().unwrap())
+            .args([&device.chain_file, &device.key_file])
+            .arg(&name)
+            .output()
+            .unwrap();
+        let records = lab.running.records();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {stderr}\n{records:#?}");
+        assert_eq!(output.stdout, b"ok\n", "{name}");
+        let id = device.certificate.id().as_str();
+        let refused = |event: &str, client: &str| {
+            let mut all = records.iter().filter(|record| {
+                let of = record.client_id.as_deref() == Some(client);
+                let by = record.principal_id.as_deref() == Some(id);
+                of && by && record.failed() && record.event_type == event
+            });
+            let why = all.next().and_then(|record| record.why.clone());
+            let why = why.unwrap_or_else(|| panic!("{event} of {name}: {records:#?}"));
+            assert!(!why.remedy.is_empty(), "{why:?}");
+            why.rule
+        };
+        assert_eq!(refused("Publish-In", &name), "policy.implicit-deny");
+        assert_eq!(refused("Connect", "other"), "policy.unresolved-variable");
+    }
+}
+
+#[test]
+fn rumqttc_is_provisioned_heard_and_refused_in_both_versions() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/rumqttc");
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rumqttc");
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--quiet", "--manifest-path"])
+        .arg(package.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .unwrap();
+    assert!(built.success(), "rumqttc's client does not compile");
+    provisions_itself(
+        || Command::new(target.join("debug/rumqttc-client")),
+        "rumqttc",
+    );
+}
+
+#[test]
+fn mqtt_js_is_provisioned_heard_and_refused_in_both_versions() {
+    let node = std::env::var_os("NAMEPLATE_TEST_NODE").map_or_else(
+        || {
+            let venv = std::env::var_os("NAMEPLATE_TEST_VENV").expect("run scripts/test");
+            Path::new(&venv).with_file_name("node")
+        },
+        Into::into,
+    );
+    let modules = node.join("node_modules");
+    assert!(
+        modules.join("mqtt").is_dir(),
+        "{}: run scripts/test",
+        modules.display()
+    );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/mqttjs/client.js");
+    let program = || {
+        let mut command = Command::new("node");
+        command.env("NODE_PATH", &modules).arg(&script);
+        command
+    };
+    provisions_itself(program, "mqttjs");
+}
+
 fn mosquitto(lab: &Lab, device: &Device, version: &str, more: &[&str]) -> Output {
     let mut command = lab.client("mosquitto_pub", device);
     command.args(["-V", version, "-d", "-m", "21.5"]).args(more);
@@ -113,6 +193,16 @@ fn mosquitto_is_refused_with_the_right_code() {
     assert!(text.contains("not authorized"), "{text}");
     let output = mosquitto(&lab, &device, "mqttv311", &stolen);
     assert!(!said(&output).contains("CONNACK (0)"), "{}", said(&output));
+}
+
+#[test]
+fn tls_1_2_and_1_3_are_both_spoken() {
+    let (lab, device) = lab();
+    for tls in ["tlsv1.2", "tlsv1.3"] {
+        let flags = ["-i", "pump", "-t", "devices/pump/t", "--tls-version", tls];
+        let output = mosquitto(&lab, &device, "mqttv5", &flags);
+        assert!(output.status.success(), "{tls}: {}", said(&output));
+    }
 }
 
 /// Nobody gets in who should not, whatever MQTT they speak.
@@ -292,4 +382,41 @@ fn half_open_handshakes_hold_up_nobody() {
         assert!(output.status.success(), "{}", said(&output));
     }
     drop(half);
+}
+
+/// Ten thousand subscriptions of two hundred clients leave others served.
+#[test]
+fn ten_thousand_subscriptions_hold_up_nobody() {
+    let (lab, device) = lab();
+    let identity = Identity {
+        port: lab.running.info().mqtt_port.unwrap(),
+        ca: lab.running.ca_pem().unwrap().into(),
+        certificate: std::fs::read(&device.chain_file).unwrap(),
+        key: std::fs::read(&device.key_file).unwrap(),
+    };
+    let crowd: Vec<Raw> = (0..200)
+        .map(|n| {
+            let id = format!("pump-{n}");
+            let mut raw = Raw::connected(&identity, n % 2 == 0, &id, &Hello::default());
+            for from in (0..50).step_by(8) {
+                let filters = (from..50.min(from + 8)).map(|m| format!("devices/pump/{n}/{m}/#"));
+                let filters: Vec<String> = filters.collect();
+                let filters: Vec<(&str, u8)> = filters.iter().map(|one| (&one[..], 1)).collect();
+                raw.subscribe(&filters);
+                let codes = vec![1; filters.len()];
+                assert_eq!(raw.hear(), Heard::Suback { id: 11, codes });
+            }
+            raw
+        })
+        .collect();
+    for version in ["mqttv311", "mqttv5"] {
+        let topic = ["-i", "pump", "-t", "devices/pump/t"];
+        let output = mosquitto(&lab, &device, version, &topic);
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    // And the one who is meant hears.
+    let topic = ["-i", "pump", "-t", "devices/pump/7/49/x"];
+    assert!(mosquitto(&lab, &device, "mqttv5", &topic).status.success());
+    let mut crowd = crowd.into_iter();
+    assert_eq!(crowd.nth(7).unwrap().message().topic, "devices/pump/7/49/x");
 }
