@@ -255,3 +255,68 @@ impl Replay {
         assert!(self.hub.is_idle(), "a session is left");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What clients say, whole packets; the first three connect.
+    const SAID: &[&[u8]] = &[
+        b"\x10\x0d\0\x04MQTT\x04\x02\0\x3c\0\x01a",
+        b"\x10\x0d\0\x04MQTT\x04\0\0\x3c\0\x01b",
+        // A kept session with a will that is late.
+        b"\x10\x1e\0\x04MQTT\x05\x0c\0\x3c\x05\x11\0\0\0\x05\0\x01b\x05\x18\0\0\0\x02\0\x01t\0\x01w",
+        b"\x30\x04\0\x01tm",
+        b"\x32\x06\0\x01t\0\x07m",
+        b"\x33\x06\0\x01t\0\x08r",
+        b"\x32\x07\0\x01t\0\x07\0m",
+        b"\x34\x06\0\x01t\0\x09q",
+        b"\x32\x0d\0\x08x/secret\0\x07m",
+        b"\x82\x06\0\x01\0\x01t\x01",
+        b"\x82\x07\0\x01\0\0\x01t\x05",
+        b"\x82\x0f\0\x02\0\x0a$share/g/t\x01",
+        b"\x82\x10\0\x02\0\0\x0a$share/g/t\x01",
+        b"\x82\x06\0\x03\0\x01#\0",
+        b"\xa2\x05\0\x02\0\x01t",
+        b"\xa2\x0e\0\x02\0\x0a$share/g/t",
+        b"\x40\x02\0\x01",
+        b"\x40\x02\0\x02",
+        b"\x40\x02\0\x03",
+        b"\xc0\0",
+        b"\xe0\0",
+        b"\xe0\x01\x04",
+        b"\xff",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+        #[test]
+        fn whatever_clients_say_in_whatever_order_nothing_is_left_of_them(
+            steps in prop::collection::vec((0_u8..8, 0..SAID.len(), any::<bool>()), 1..60),
+        ) {
+            let mut frames = Vec::new();
+            for (what, packet, again) in steps {
+                match what {
+                    0..3 => {
+                        // Half of what is said begins with a CONNECT.
+                        let first = if again { SAID[packet % 3] } else { b"" };
+                        let said = [first, SAID[packet]].concat();
+                        frames.extend([what, u8::try_from(said.len()).unwrap()]);
+                        frames.extend(said);
+                    }
+                    3..6 => frames.extend([what, 0]),
+                    _ => frames.extend([what, 2]),
+                }
+            }
+            let place = Place {
+                account: "123456789012".parse().unwrap(),
+                region: "eu-west-1".parse().unwrap(),
+            };
+            let device = include_bytes!("../../../fuzz/device.pem");
+            let all = Certificate::all_from_pem(device).unwrap();
+            replay(&all[0], &place, &frames);
+        }
+    }
+}
