@@ -10,6 +10,8 @@ pub const CERTIFICATE: &str = "device.crt.pem";
 pub const CHAIN: &str = "chain.pem";
 /// The issuers up to the root, PEM: the CA bundle that verifies the leaf.
 pub const CA_BUNDLE: &str = "ca.pem";
+/// What the service said when it provisioned the identity: the thing, its configuration. JSON.
+pub const PROVISIONING: &str = "provisioning.json";
 
 /// Whether a file holds a secret.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -76,6 +76,20 @@ pub fn load(files: &dyn Files, paths: &Paths) -> Result<Identity, IdentityError>
     })
 }
 
+/// What is kept beside an identity of what a service said when it provisioned it.
+#[derive(Debug, serde::Deserialize)]
+struct Provisioning {
+    thing_name: Option<String>,
+}
+
+/// The thing's name, where `provision` left it beside the certificate.
+pub fn thing_of(files: &dyn Files, paths: &Paths) -> Option<String> {
+    let beside = paths.certificate.with_file_name(bundle::PROVISIONING);
+    let text = files.read(&beside, pem::MAX_BYTES as u64).ok()?;
+    let kept: Provisioning = serde_json::from_slice(&text).ok()?;
+    kept.thing_name
+}
+
 /// An identity that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {

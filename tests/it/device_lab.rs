@@ -282,12 +282,17 @@ impl Lab {
 
     /// mosquitto that wants a client certificate from `ca`.
     pub(crate) fn mosquitto(&self) -> Running {
+        self.mosquitto_with("")
+    }
+
+    /// The same with more lines of configuration.
+    pub(crate) fn mosquitto_with(&self, more: &str) -> Running {
         self.leaf("broker", "broker", "ca", SERVER, "@2026-11-02 00:00:00");
         let port = free_port();
         let conf = format!(
             "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
              require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
-             user root\n",
+             user root\n{more}",
             self.text("ca.pem"),
             self.text("broker.pem"),
             self.text("broker.key")

@@ -1,42 +1,86 @@
 //! The running sandbox's records as a witness of a connect to it.
 
 use crate::cli::settings::Settings;
+use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
 use crate::core::ids::CertificateId;
-use crate::ports::witness::{Failed, Witness};
+use crate::ports::witness::{Failed, Said, Witness};
 use crate::sandbox::folder::{LOGS, find_running};
 use crate::sandbox::logs::{LogReader, Record, Stage};
 
 /// The sandbox that is connected to, if it runs over a state folder that we know.
 pub(in crate::cli) fn witness(
     settings: &Settings,
-    endpoint: &Endpoint,
+    endpoints: &[Endpoint],
 ) -> Option<Box<dyn Witness>> {
     let state = settings.sandbox_state()?;
     let running = find_running(&state)?;
-    let at = format!("{}:{}", running.mqtt_host?, running.mqtt_port?);
-    if at != endpoint.to_string() {
+    let host = running.mqtt_host?;
+    let ports = [running.mqtt_port, running.https_port];
+    let is_it = |at: &Endpoint| at.host == host && ports.contains(&Some(at.port));
+    if !endpoints.iter().any(is_it) {
         return None;
     }
     let mut reader = LogReader::new(&state.join(LOGS));
     // What happened before is not about this connect.
     reader.more().ok()?;
-    Some(Box::new(Records(reader)))
+    let heard = Vec::new();
+    Some(Box::new(Records { reader, heard }))
 }
 
-struct Records(LogReader);
+struct Records {
+    reader: LogReader,
+    /// Failures since the start.
+    heard: Vec<Record>,
+}
+
+impl Records {
+    /// Reads on; where the newly read ones begin.
+    fn more(&mut self) -> usize {
+        let known = self.heard.len();
+        let read = self.reader.more().unwrap_or_default();
+        self.heard.extend(read.into_iter().filter(Record::failed));
+        known
+    }
+}
 
 impl Witness for Records {
     fn provisioning_failed(&mut self, certificate: &CertificateId) -> Option<Failed> {
-        let of_template = |record: &Record| {
+        let known = self.more();
+        let of_template = |record: &&Record| {
             record.device_certificate_id.as_deref() == Some(certificate.as_str())
                 && record.reason.as_deref() == Some("ProvisionThing.ClientError")
                 && record.stage() == Some(Stage::Provisioning)
         };
-        let record = self.0.more().ok()?.into_iter().rev().find(of_template)?;
+        let record = self.heard[known..].iter().rev().find(of_template)?;
         Some(Failed {
-            details: record.details.unwrap_or_default(),
-            remedy: record.why.map(|why| why.remedy).unwrap_or_default(),
+            details: record.details.clone().unwrap_or_default(),
+            remedy: remedy(record),
         })
     }
+
+    fn refused(&mut self, certificate: &Certificate) -> Option<Said> {
+        self.more();
+        let id = Some(certificate.id().as_str());
+        let subject = certificate.subject.to_string();
+        let of_it = |record: &&Record| {
+            let why = record.why.as_deref();
+            record.principal_id.as_deref() == id
+                || record.device_certificate_id.as_deref() == id
+                || why.is_some_and(|why| why.subject.as_ref() == Some(&subject))
+        };
+        let record = self.heard.iter().rev().find(of_it)?;
+        let why = record.why.as_deref();
+        let rule = why.map(|why| why.rule.clone()).or(record.reason.clone());
+        Some(Said {
+            details: record.details.clone().unwrap_or_default(),
+            rule: rule.unwrap_or_default(),
+            remedy: remedy(record),
+        })
+    }
+}
+
+fn remedy(record: &Record) -> String {
+    let why = record.why.as_deref();
+    why.map(|why| why.remedy.clone()).unwrap_or_default()
 }

@@ -1,28 +1,33 @@
 //! The first connect that knows JITP: the first connection is expected to be dropped, and only a
-//! CONNACK with code 0 is success.
+//! CONNACK with code 0 is success; or, if that is wanted, a policy that lets the device do its work.
+
+mod fault;
+mod probe;
+mod session;
 
 use std::time::Duration;
 
 use crate::core::backoff::Backoff;
 use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
-use crate::core::mqtt::{Client, Heard, MqttFault, connack_meaning};
-use crate::explain::{Explain, Kind};
-use crate::ports::witness::{Failed, Witness};
-use crate::ports::{
-    Channel, Clock, Dial, DialError, Entropy, Identity, Received, ServerSeen, Target,
-};
+use crate::ports::witness::{Failed, Said, Witness};
+use crate::ports::{Clock, Dial, Entropy, Identity, ServerSeen};
+
+pub use fault::{Asked, Cause, ConnectError, Cut, Fault};
+pub use probe::{Probe, Probed};
+pub use session::{Call, Session, Versions};
 
 /// The most one step of one attempt may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+pub const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a witness is asked during a wait.
 const LOOK: Duration = Duration::from_millis(100);
+/// How many looks a record may need to be written.
+const LOOKS: u32 = 3;
 /// The time kept for the last try.
 const LAST_TRY: Duration = Duration::from_millis(800);
-/// AWS IoT raises anything shorter to this (quota "Keep-alive", 30 to 1200 s).
-const KEEP_ALIVE_S: u16 = 30;
-/// How often a held connection is pinged: twice in a keep-alive.
-const PING_EVERY: Duration = Duration::from_secs(15);
+/// AWS IoT takes one CONNECT a second for each client id (quota "Connect requests per second per
+/// client ID").
+const BETWEEN_CONNECTS: Duration = Duration::from_secs(1);
 
 /// The powers needed.
 pub struct Connect<'a> {
@@ -34,17 +39,35 @@ pub struct Connect<'a> {
     pub dial: &'a dyn Dial,
 }
 
+/// What counts as success.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Until {
+    /// CONNACK with code 0.
+    #[default]
+    Connack,
+    /// CONNACK, and every probe was given all it asked for.
+    ThingUsable,
+}
+
 /// What to connect to, as whom, and how long to try.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The data endpoint.
     pub endpoint: Endpoint,
+    /// Others, a second Region's perhaps, tried in order when the first is not there to answer.
+    pub others: Vec<Endpoint>,
     /// Leaf first, then its issuers, as presented in TLS; and the key.
     pub identity: Identity,
     /// Whom to trust to vouch for the server.
     pub server_roots: Vec<Certificate>,
     /// The MQTT client id.
     pub client_id: String,
+    /// Which MQTT.
+    pub versions: Versions,
+    /// What counts as success.
+    pub until: Until,
+    /// What is tried once connected.
+    pub probes: Vec<Probe>,
     /// Give up after this long.
     pub timeout: Duration,
     /// Give up after so many attempts; `None` is no bound.
@@ -65,13 +88,28 @@ impl Request {
     ) -> Self {
         Self {
             endpoint,
+            others: Vec::new(),
             identity,
             server_roots,
             client_id,
+            versions: Versions::default(),
+            until: Until::default(),
+            probes: Vec::new(),
             timeout: Duration::from_mins(1),
             attempts: None,
             backoff: Backoff::default(),
             hold: Duration::ZERO,
+        }
+    }
+
+    fn call<'a>(&'a self, endpoint: &'a Endpoint, timeout: Duration) -> Call<'a> {
+        Call {
+            endpoint,
+            identity: &self.identity,
+            server_roots: &self.server_roots,
+            client_id: &self.client_id,
+            versions: self.versions,
+            timeout,
         }
     }
 }
@@ -87,18 +125,22 @@ pub struct Connected {
     pub client_id: String,
     /// How many attempts it took; 2 or more is usual for a first connection under JITP.
     pub attempts: u32,
-    /// From the first attempt to CONNACK, in milliseconds.
+    /// From the first attempt to success, in milliseconds.
     pub total_ms: u64,
-    /// Always `MQTT 3.1.1`.
+    /// `MQTT 3.1.1` or `MQTT 5`.
     pub protocol: &'static str,
     /// `TLSv1.3` or `TLSv1.2`.
     pub tls_version: Option<String>,
     /// The cipher suite.
     pub cipher_suite: Option<String>,
+    /// The protocol that the server chose by ALPN.
+    pub alpn: Option<String>,
     /// The subject of the server's certificate.
     pub server_subject: String,
     /// Whether the server kept a session.
     pub session_present: bool,
+    /// What was tried once connected.
+    pub probes: Vec<Probed>,
     /// How long the connection was held after CONNACK, in milliseconds.
     pub held_ms: u64,
     /// Why it ended before `hold` was over; `None` when we ended it.
@@ -109,34 +151,36 @@ pub struct Connected {
 pub struct Progress<'a> {
     /// From 1.
     pub attempt: u32,
+    /// Where.
+    pub endpoint: &'a Endpoint,
     /// What happened.
     pub fault: &'a Fault,
     /// How long we wait before the next; `None` when there is none.
     pub wait: Option<Duration>,
 }
 
-impl Connect<'_> {
-    /// Tries until CONNACK came, patience is over, or trying again cannot help.
+/// An accepted connection and what was tried over it.
+struct Open<'a> {
+    endpoint: Endpoint,
+    seen: ServerSeen,
+    protocol: &'static str,
+    session_present: bool,
+    /// `None` when a probe's answer ended it.
+    session: Option<Session<'a>>,
+    probes: Vec<Probed>,
+}
+
+impl<'a> Connect<'a> {
+    /// Tries until it is done, patience is over, or trying again cannot help.
     ///
     /// # Errors
     /// `connect.*`, `dial.*`, `server.*`, `mqtt.*`.
     pub fn run(&self, request: Request) -> Result<Connected, ConnectError> {
-        self.run_reporting(&request, &mut |_| {})
+        self.run_witnessed(&request, &mut |_| {}, &mut None)
     }
 
-    /// As [`Self::run`], telling of each attempt that failed.
-    ///
-    /// # Errors
-    /// As [`Self::run`].
-    pub fn run_reporting(
-        &self,
-        request: &Request,
-        tell: &mut dyn FnMut(&Progress<'_>),
-    ) -> Result<Connected, ConnectError> {
-        self.run_witnessed(request, tell, &mut None)
-    }
-
-    /// As [`Self::run_reporting`]; gives up as soon as the witness knows that provisioning failed.
+    /// As [`Self::run`], telling of each attempt that failed; gives up as soon as the witness knows
+    /// that provisioning failed.
     ///
     /// # Errors
     /// As [`Self::run`].
@@ -151,9 +195,9 @@ impl Connect<'_> {
         loop {
             attempt += 1;
             let left = request.timeout.saturating_sub(self.since(start));
-            let fault = match self.attempt(request, left.min(STEP_TIMEOUT)) {
+            let (endpoint, fault) = match self.round(request, left.min(STEP_TIMEOUT)) {
                 Ok(open) => return Ok(self.connected(request, open, attempt, start)),
-                Err(fault) => fault,
+                Err(failed) => failed,
             };
             let elapsed = self.since(start);
             // The last wait is cut, so that the time left is used for one more try.
@@ -164,22 +208,107 @@ impl Connect<'_> {
                 || !fault.may_pass();
             tell(&Progress {
                 attempt,
+                endpoint,
                 fault: &fault,
                 wait: (!last).then_some(wait),
             });
-            let failed = |fault| ConnectError {
-                endpoint: request.endpoint.clone(),
+            let failed = |fault, said| ConnectError {
+                endpoint: endpoint.clone(),
                 attempts: attempt,
                 elapsed: self.since(start),
-                fault,
+                cause: Box::new(Cause { fault, said }),
             };
             if last {
-                return Err(failed(fault));
+                let said = self.said(&request.identity, witness);
+                return Err(failed(fault, said));
             }
             if let Some(known) = self.wait(wait, &request.identity, witness) {
-                return Err(failed(Fault::Provisioning(known)));
+                return Err(failed(Fault::Provisioning(known), None));
             }
         }
+    }
+
+    /// Tries the endpoints in order, until one is there to answer. Of several that are not, the one
+    /// whose fault tells more is told.
+    fn round<'r>(
+        &self,
+        request: &'r Request,
+        timeout: Duration,
+    ) -> Result<Open<'a>, (&'r Endpoint, Fault)> {
+        let try_one = |endpoint: &'r Endpoint| {
+            self.attempt(request, endpoint, timeout)
+                .map_err(|fault| (endpoint, fault))
+        };
+        let mut told = match try_one(&request.endpoint) {
+            Ok(open) => return Ok(open),
+            Err(failed) => failed,
+        };
+        for other in &request.others {
+            // Waiting can help here: under JITP another Region would not know the device either.
+            if told.1.is_answer() && told.1.may_pass() {
+                break;
+            }
+            match try_one(other) {
+                Ok(open) => return Ok(open),
+                Err(failed) if told.1.tells_less_than(&failed.1) => told = failed,
+                Err(_) => {}
+            }
+        }
+        Err(told)
+    }
+
+    fn attempt(
+        &self,
+        request: &Request,
+        endpoint: &Endpoint,
+        timeout: Duration,
+    ) -> Result<Open<'a>, Fault> {
+        let session = Session::open(self.dial, self.clock, &request.call(endpoint, timeout))?;
+        let mut open = Open {
+            endpoint: endpoint.clone(),
+            seen: session.peer().clone(),
+            protocol: session.protocol().name(),
+            session_present: session.session_present,
+            session: Some(session),
+            probes: Vec::new(),
+        };
+        let payload = self.payload();
+        for probe in &request.probes {
+            if open.session.is_none() {
+                self.clock.sleep(BETWEEN_CONNECTS);
+                let call = request.call(endpoint, timeout);
+                open.session = Some(Session::open(self.dial, self.clock, &call)?);
+            }
+            let Some(session) = &mut open.session else {
+                continue;
+            };
+            let (probed, fault) = probe::run(session, probe, &payload);
+            if !probe::outlived(fault.as_ref()) {
+                open.session = None;
+            }
+            open.probes.push(probed);
+            if let Some(fault) = fault.filter(|_| request.until == Until::ThingUsable) {
+                return Err(fault);
+            }
+        }
+        Ok(open)
+    }
+
+    /// What no other message says.
+    fn payload(&self) -> Vec<u8> {
+        format!("{{\"nameplate_probe\":\"{:016x}\"}}", self.random()).into_bytes()
+    }
+
+    /// What the witness has about it; a record may take a moment.
+    fn said(&self, identity: &Identity, witness: &mut Option<Box<dyn Witness>>) -> Option<Said> {
+        let (witness, leaf) = (witness.as_mut()?, identity.chain.first()?);
+        for _ in 0..LOOKS {
+            if let Some(said) = witness.refused(leaf) {
+                return Some(said);
+            }
+            self.clock.sleep(LOOK);
+        }
+        None
     }
 
     /// Waits, or less when there is a witness that knows why waiting is in vain.
@@ -206,106 +335,40 @@ impl Connect<'_> {
         }
     }
 
-    fn attempt(&self, request: &Request, timeout: Duration) -> Result<Open, Fault> {
-        let (mut client, connect) = Client::connect(&request.client_id, KEEP_ALIVE_S)?;
-        let mut channel = self.dial.open(&Target {
-            endpoint: &request.endpoint,
-            identity: &request.identity,
-            server_roots: &request.server_roots,
-            at: self.clock.now(),
-            timeout,
-        })?;
-        channel.send(&connect).map_err(Fault::after_tls)?;
-        let start = self.clock.monotonic();
-        loop {
-            let left = timeout.saturating_sub(self.since(start));
-            match channel.receive(left).map_err(Fault::after_tls)? {
-                Received::Closed => return Err(Fault::ClosedBeforeConnack),
-                Received::Nothing => return Err(Fault::NoConnack),
-                Received::Bytes(bytes) => match client.hear(&bytes)?.first() {
-                    None => {}
-                    Some(Heard::Accepted { session_present }) => {
-                        return Ok(Open {
-                            session_present: *session_present,
-                            channel,
-                            client,
-                        });
-                    }
-                    Some(Heard::Refused(code)) => return Err(Fault::Connack(*code)),
-                    Some(Heard::Other) => {
-                        let why = "a packet came before CONNACK".to_owned();
-                        return Err(MqttFault::Protocol(why).into());
-                    }
-                },
-            }
-        }
-    }
-
     fn connected(
         &self,
         request: &Request,
-        mut open: Open,
+        open: Open<'a>,
         attempts: u32,
         start: Duration,
     ) -> Connected {
         let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let accepted = self.clock.monotonic();
-        let ServerSeen {
-            address,
-            tls_version,
-            cipher_suite,
-            chain,
-            ..
-        } = open.channel.peer().clone();
-        let dropped = self.hold(&mut open, request.hold);
-        let held_ms = ms(self.since(accepted));
-        if dropped.is_none() {
-            let goodbye = open.client.disconnect();
-            // The server may be gone already; the connection was proved good either way.
-            let _ = open.channel.send(&goodbye);
-        }
-        open.channel.close();
+        let (dropped, held_ms) = match open.session {
+            Some(mut session) => {
+                let dropped = session.hold(request.hold);
+                let held_ms = ms(self.since(accepted));
+                session.close();
+                (dropped, held_ms)
+            }
+            None => (None, 0),
+        };
+        let leaf = open.seen.chain.first();
         Connected {
-            endpoint: request.endpoint.clone(),
-            address: address.to_string(),
+            endpoint: open.endpoint,
+            address: open.seen.address.to_string(),
             client_id: request.client_id.clone(),
             attempts,
             total_ms: ms(accepted.saturating_sub(start)),
-            protocol: "MQTT 3.1.1",
-            tls_version,
-            cipher_suite,
-            server_subject: chain
-                .first()
-                .map_or_else(String::new, |leaf| leaf.subject.to_string()),
+            protocol: open.protocol,
+            tls_version: open.seen.tls_version,
+            cipher_suite: open.seen.cipher_suite,
+            alpn: open.seen.alpn,
+            server_subject: leaf.map_or_else(String::new, |leaf| leaf.subject.to_string()),
             session_present: open.session_present,
+            probes: open.probes,
             held_ms,
             dropped,
-        }
-    }
-
-    /// Keeps the connection alive for this long; says why it ended early.
-    fn hold(&self, open: &mut Open, span: Duration) -> Option<String> {
-        let start = self.clock.monotonic();
-        loop {
-            let left = span.saturating_sub(self.since(start));
-            if left.is_zero() {
-                return None;
-            }
-            match open.channel.receive(left.min(PING_EVERY)) {
-                Err(error) => return Some(error.to_string()),
-                Ok(Received::Closed) => return Some("the server closed the connection".into()),
-                Ok(Received::Nothing) => {
-                    let ping = open.client.ping();
-                    if let Err(error) = open.channel.send(&ping) {
-                        return Some(error.to_string());
-                    }
-                }
-                Ok(Received::Bytes(bytes)) => {
-                    if let Err(error) = open.client.hear(&bytes) {
-                        return Some(error.to_string());
-                    }
-                }
-            }
         }
     }
 
@@ -317,132 +380,6 @@ impl Connect<'_> {
         let mut bytes = [0; 8];
         self.entropy.fill(&mut bytes);
         u64::from_le_bytes(bytes)
-    }
-}
-
-struct Open {
-    channel: Box<dyn Channel>,
-    client: Client,
-    session_present: bool,
-}
-
-/// Why one attempt did not end with CONNACK code 0.
-#[derive(Debug, thiserror::Error)]
-pub enum Fault {
-    /// TLS was done, then the server closed without an answer: what AWS IoT does to the first
-    /// connection under JITP, and to any that its certificate's status or policy forbids.
-    #[error("TLS was fine, but the server closed before CONNACK")]
-    ClosedBeforeConnack,
-    /// Refused in so many words.
-    #[error("CONNACK code {0}: {meaning}", meaning = connack_meaning(*.0))]
-    Connack(u8),
-    /// No connection.
-    #[error(transparent)]
-    Dial(#[from] DialError),
-    /// Not MQTT.
-    #[error(transparent)]
-    Mqtt(#[from] MqttFault),
-    /// TLS was done, then silence.
-    #[error("TLS was fine, but no CONNACK came in time")]
-    NoConnack,
-    /// The server's side says that the certificate could not be provisioned.
-    #[error("the sandbox could not provision the certificate: {}", .0.details)]
-    Provisioning(Failed),
-}
-
-/// Alerts that the same certificate will meet again, however often it tries.
-const FINAL_ALERTS: [&str; 6] = [
-    "certificate_expired",
-    "certificate_revoked",
-    "decrypt_error",
-    "protocol_version",
-    "unknown_ca",
-    "unsupported_certificate",
-];
-
-impl Fault {
-    /// A connection that ends after the handshake ended before CONNACK, whoever reset it.
-    fn after_tls(error: DialError) -> Self {
-        match error {
-            DialError::Closed { .. } => Self::ClosedBeforeConnack,
-            other => Self::Dial(other),
-        }
-    }
-
-    /// Whether trying again can help.
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::ClosedBeforeConnack | Self::NoConnack | Self::Connack(3) => true,
-            Self::Connack(_) | Self::Mqtt(_) | Self::Provisioning(_) => false,
-            Self::Dial(DialError::Alert { alert, .. }) => !FINAL_ALERTS.contains(&&alert[..]),
-            Self::Dial(error) => error.kind() == Kind::Unavailable,
-        }
-    }
-}
-
-/// A first connect that did not end with CONNACK code 0.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "not connected to `{endpoint}` ({attempts} attempt{}, {:.1} s)",
-    if *.attempts == 1 { "" } else { "s" },
-    .elapsed.as_secs_f64()
-)]
-pub struct ConnectError {
-    /// Where to.
-    pub endpoint: Endpoint,
-    /// How many attempts were made.
-    pub attempts: u32,
-    /// From the first to the end of the last.
-    pub elapsed: Duration,
-    /// What happened to the last one.
-    #[source]
-    pub fault: Fault,
-}
-
-impl Explain for ConnectError {
-    fn kind(&self) -> Kind {
-        match &self.fault {
-            Fault::NoConnack | Fault::Connack(3) => Kind::Unavailable,
-            Fault::ClosedBeforeConnack | Fault::Connack(_) | Fault::Provisioning(_) => {
-                Kind::Negative
-            }
-            Fault::Dial(error) => error.kind(),
-            Fault::Mqtt(error) => error.kind(),
-        }
-    }
-    fn code(&self) -> &'static str {
-        match &self.fault {
-            Fault::ClosedBeforeConnack => "connect.closed",
-            Fault::Connack(_) => "connect.refused",
-            Fault::Dial(error) => error.code(),
-            Fault::Mqtt(error) => error.code(),
-            Fault::NoConnack => "connect.no-connack",
-            Fault::Provisioning(_) => "connect.provisioning",
-        }
-    }
-    fn hint(&self) -> Option<String> {
-        match &self.fault {
-            Fault::ClosedBeforeConnack => Some(
-                "a device cannot see which of these it is, so look at the target: the CA is not \
-                 registered, not ACTIVE or without auto-registration; the certificate is INACTIVE, \
-                 REVOKED or still PENDING_ACTIVATION (its template failed, or needs longer: raise \
-                 --timeout); no attached policy allows iot:Connect for this client id"
-                    .into(),
-            ),
-            Fault::Connack(2) => Some("choose another client id with --client-id".into()),
-            Fault::Connack(4 | 5) => Some(
-                "check that the certificate is ACTIVE and that its policy allows iot:Connect for \
-                 this client id"
-                    .into(),
-            ),
-            Fault::Connack(_) => None,
-            Fault::NoConnack => {
-                Some("check that the port speaks MQTT (8883), then try again".into())
-            }
-            Fault::Dial(error) => error.hint(),
-            Fault::Mqtt(error) => error.hint(),
-            Fault::Provisioning(failed) => Some(failed.remedy.clone()),
-        }
     }
 }
 

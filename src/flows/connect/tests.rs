@@ -3,7 +3,9 @@ use std::cell::{Cell, RefCell};
 use super::*;
 use crate::core::key::PrivateKey;
 use crate::core::time::UtcTime;
+use crate::explain::{Explain, Kind};
 use crate::ports::Step;
+use crate::ports::{Channel, DialError, Received, Target};
 
 /// Time that passes only when somebody sleeps or waits.
 #[derive(Default)]
@@ -108,6 +110,13 @@ fn endpoint() -> Endpoint {
 }
 
 fn run(script: &[Act]) -> (Lab, Result<Connected, ConnectError>) {
+    run_with(script, |request| request.versions = Versions::Three)
+}
+
+fn run_with(
+    script: &[Act],
+    change: impl FnOnce(&mut Request),
+) -> (Lab, Result<Connected, ConnectError>) {
     let lab = Lab {
         script: script.to_vec(),
         ..Lab::default()
@@ -121,7 +130,8 @@ fn run(script: &[Act]) -> (Lab, Result<Connected, ConnectError>) {
         entropy: &lab,
         dial: &lab,
     };
-    let request = Request::new(endpoint(), identity, Vec::new(), "pump-1".into());
+    let mut request = Request::new(endpoint(), identity, Vec::new(), "pump-1".into());
+    change(&mut request);
     let result = connect.run(request);
     (lab, result)
 }
@@ -171,4 +181,58 @@ fn what_will_not_pass_is_not_tried_again() {
     let (lab, result) = run(&[Act::Refuse]);
     assert_eq!(result.unwrap_err().kind(), Kind::Unavailable);
     assert!(lab.dialled.get() > 1);
+}
+
+const ACCEPTED_V5: &[u8] = &[0x20, 3, 0, 0, 0];
+
+#[test]
+fn a_server_without_mqtt_5_is_spoken_to_in_3_1_1_within_the_same_attempt() {
+    let (lab, result) = run_with(
+        &[Act::Say(&[0x20, 2, 0, 1]), Act::Say(&[0x20, 2, 0, 0])],
+        |_| {},
+    );
+    let connected = result.unwrap();
+    assert_eq!((connected.protocol, connected.attempts), ("MQTT 3.1.1", 1));
+    assert_eq!(lab.dialled.get(), 2);
+    let (_, result) = run_with(&[Act::Say(&[0x20, 2, 0, 1])], |request| {
+        request.versions = Versions::Five;
+    });
+    assert_eq!(result.unwrap_err().code(), "connect.version");
+    let (_, result) = run_with(&[Act::Say(ACCEPTED_V5)], |_| {});
+    assert_eq!(result.unwrap().protocol, "MQTT 5");
+}
+
+#[test]
+fn an_unauthorised_connack_of_mqtt_5_is_tried_again_and_a_bad_client_id_is_not() {
+    let refused = &[0x20, 3, 0, 0x87, 0];
+    let (_, result) = run_with(&[Act::Say(refused), Act::Say(ACCEPTED_V5)], |_| {});
+    assert_eq!(result.unwrap().attempts, 2);
+    let (lab, result) = run_with(&[Act::Say(&[0x20, 3, 0, 0x85, 0])], |_| {});
+    let error = result.unwrap_err();
+    assert_eq!(error.code(), "connect.refused");
+    assert!(error.hint().unwrap().contains("--client-id"));
+    assert_eq!(lab.dialled.get(), 1);
+}
+
+#[test]
+fn the_next_endpoint_is_tried_when_the_first_is_not_there_and_not_when_it_answers() {
+    let second = Endpoint::parse("b.example", 8883).unwrap();
+    let two = |script: &[Act]| run_with(script, |request| request.others = vec![second.clone()]);
+    let (lab, result) = two(&[Act::Refuse, Act::Say(ACCEPTED_V5)]);
+    let connected = result.unwrap();
+    assert_eq!(
+        (connected.endpoint, connected.attempts),
+        (second.clone(), 1)
+    );
+    assert!(lab.sleeps.borrow().is_empty());
+    // Closed before CONNACK is JITP's answer: the first is asked again.
+    let (_, result) = two(&[Act::CloseAfterTls, Act::Say(ACCEPTED_V5)]);
+    let connected = result.unwrap();
+    assert_eq!((connected.endpoint, connected.attempts), (endpoint(), 2));
+    // A CA that one Region does not know, another may.
+    let (_, result) = two(&[Act::Alert("unknown_ca"), Act::Say(ACCEPTED_V5)]);
+    assert_eq!(result.unwrap().endpoint, second);
+    let (lab, result) = two(&[Act::Alert("unknown_ca")]);
+    assert_eq!(result.unwrap_err().code(), "dial.alert");
+    assert_eq!(lab.dialled.get(), 2);
 }
