@@ -13,6 +13,8 @@ use nameplate::core::clock::select::{Claim, select};
 use nameplate::core::crl::Crl;
 use nameplate::core::csr::Csr;
 use nameplate::core::der;
+use nameplate::core::enrolment::Journal;
+use nameplate::core::fleet;
 use nameplate::core::ids::{CertificateId, Place};
 use nameplate::core::intake;
 use nameplate::core::isolate::{self, Fleet, Names, prove};
@@ -22,9 +24,11 @@ use nameplate::core::key_uri::KeyUri;
 use nameplate::core::ledger_file::Reader;
 use nameplate::core::ledger_place::LedgerPlace;
 use nameplate::core::logfilter::Filter;
+use nameplate::core::mqtt::{Client, Protocol};
 use nameplate::core::nts::{ke, packet};
 use nameplate::core::path::{self, PathRequest, Pool, Usage};
 use nameplate::core::pattern;
+use nameplate::core::payload::{Format, decode_cbor};
 use nameplate::core::pem;
 use nameplate::core::policy::{Action, Compiled, Document, Facts, NamedPolicy, Request, decide};
 use nameplate::core::policygen::{self, MAX_POLICIES, Options, THING_NAME, Wanted};
@@ -38,7 +42,6 @@ use nameplate::core::template::{self, Template, jitp_parameters};
 use nameplate::core::time::{Span, UtcTime, Validity};
 use nameplate::effects::clock::SystemClock;
 use nameplate::effects::entropy::OsEntropy;
-use nameplate::sandbox::fleet::decode_cbor;
 use nameplate::sandbox::registry::Registry;
 use nameplate::sandbox::rest::replay::{operations, replay};
 use nameplate::sandbox::store::Store;
@@ -62,6 +65,7 @@ pub(crate) const ALL: &[(&str, Entry)] = &[
     ("ledger", ledger),
     ("logfilter", logfilter),
     ("mqtt", mqtt),
+    ("mqtt_client", mqtt_client),
     ("ndjson", ndjson),
     ("nts", nts),
     ("ntske", ntske),
@@ -495,6 +499,32 @@ pub(crate) fn timedaemon(data: &[u8]) {
 pub(crate) fn cbor(data: &[u8]) {
     if let Ok(value) = decode_cbor(data) {
         assert!(!value.to_string().is_empty());
+    }
+    for format in [Format::Json, Format::Cbor] {
+        let _ = (
+            fleet::issued(format, data),
+            fleet::registered(format, data),
+            fleet::rejected("RegisterThing", format, data).to_string(),
+        );
+    }
+    if let Ok(journal) = Journal::parse(data) {
+        let _ = (journal.certificate(), journal.key());
+        assert!(Journal::parse(&journal.to_bytes()).is_ok());
+    }
+}
+
+/// What a server says to a client of either MQTT, in one piece and in two.
+pub(crate) fn mqtt_client(data: &[u8]) {
+    for protocol in [Protocol::V3, Protocol::V5] {
+        for cut in [0, data.len() / 2] {
+            let Ok((mut client, _)) = Client::connect(protocol, "fuzz", 30) else {
+                continue;
+            };
+            let (front, back) = data.split_at(cut);
+            if client.hear(front).is_ok() && client.hear(back).is_ok() {
+                let _ = (client.replies(), client.publish("a/b", b"x"));
+            }
+        }
     }
 }
 

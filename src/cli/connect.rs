@@ -128,7 +128,7 @@ impl Args {
             ceiling: positive("--backoff-max", &self.backoff_max)?,
         };
         let identity = identity::load(&machine.files, &paths)?;
-        let thing = identity::thing_of(&machine.files, &paths);
+        let thing = identity::client_id_of(&machine.files, &paths);
         let leaf = identity.chain.first();
         let common_name = leaf.and_then(|leaf| leaf.subject.first("CN"));
         let named = self.client_id.clone().or(thing);

@@ -3,6 +3,7 @@
 mod args;
 #[cfg(feature = "operator")]
 mod args_csr;
+mod args_fleet;
 #[cfg(feature = "operator")]
 mod args_issue;
 #[cfg(feature = "operator")]
@@ -37,6 +38,7 @@ mod policy;
 mod preflight;
 #[cfg(feature = "operator")]
 mod profile;
+mod provision;
 mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;
@@ -95,6 +97,7 @@ enum Command {
     #[cfg(feature = "operator")]
     #[command(subcommand)]
     Profile(profile::Command),
+    Provision(provision::Args),
     #[cfg(feature = "sandbox")]
     #[command(subcommand)]
     Sandbox(sandbox::Command),
@@ -155,6 +158,7 @@ pub fn run(command_line: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Preflight(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "operator")]
         Command::Profile(command) => command.run(output),
+        Command::Provision(args) => output.finish(args.run(&settings)),
         #[cfg(feature = "sandbox")]
         Command::Sandbox(command) => command.run(&settings, output),
         #[cfg(feature = "operator")]

@@ -6,11 +6,13 @@ use crate::effects::daemons::LocalDaemons;
 use crate::effects::dial::Network;
 use crate::effects::entropy::OsEntropy;
 use crate::effects::files::Disk;
+use crate::effects::hook::Processes;
 use crate::effects::kernel_clock::Kernel;
 use crate::effects::keys::RingKeys;
 use crate::effects::nts::NtsNetwork;
 use crate::effects::release::build_floor;
 use crate::effects::sntp::Udp;
+use crate::effects::swap::FolderSwap;
 use crate::flows::clock::{ClockGather, Keep, Set, Wait};
 use crate::flows::preflight::Gather;
 
@@ -26,6 +28,8 @@ pub(super) struct Machine {
     pub(super) kernel: Kernel,
     pub(super) keygen: RingKeys,
     pub(super) nts: NtsNetwork,
+    pub(super) processes: Processes,
+    pub(super) swap: FolderSwap,
     pub(super) time_source: Udp,
 }
 
@@ -92,6 +96,8 @@ impl Default for Machine {
             kernel: Kernel,
             keygen: RingKeys::default(),
             nts: NtsNetwork,
+            processes: Processes,
+            swap: FolderSwap,
             time_source: Udp,
         }
     }

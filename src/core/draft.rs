@@ -13,8 +13,6 @@ pub mod stamp;
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-use pkcs8::ObjectIdentifier;
-use pkcs8::der::Encode;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyIdMethod, KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
@@ -24,6 +22,7 @@ use rcgen::{
 pub use self::extras::Extras;
 use crate::core::cert::{CLIENT_AUTH, CertError, Certificate, SERVER_AUTH};
 use crate::core::key::{KeyAlgorithm, PublicKey};
+use crate::core::name::{self, NameFault};
 use crate::core::subject::Subject;
 use crate::core::time::{UtcTime, Validity};
 use crate::explain::{Explain, Kind};
@@ -117,7 +116,7 @@ impl IssuerView {
     /// `draft.subject` when the name cannot be encoded.
     pub fn self_signed(subject: &Subject, public: &PublicKey) -> Result<Self, DraftError> {
         Ok(Self {
-            name: encode_name(subject)?,
+            name: named(subject)?,
             public: public.clone(),
             key_id: public.key_id().to_vec(),
         })
@@ -156,7 +155,7 @@ impl Draft {
             )
             .map_err(DraftError::Encode)?;
         let encoded = recorder.into_tbs();
-        let subject = encode_name(&spec.subject)?;
+        let subject = named(&spec.subject)?;
         let tbs = splice(&encoded, &issuer.name, &subject, spec.public_key.spki())
             .ok_or(DraftError::Splice)?;
         Ok(Self {
@@ -423,6 +422,14 @@ fn measure(der: &[u8]) -> Option<(usize, usize)> {
     }
 }
 
+fn named(subject: &Subject) -> Result<Vec<u8>, DraftError> {
+    name::encode(subject).map_err(|NameFault { oid, value, why }| DraftError::Subject {
+        oid,
+        value,
+        why,
+    })
+}
+
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let [.., c, b, a] = length.to_be_bytes();
@@ -438,47 +445,6 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
         der.extend_from_slice(part);
     }
     der
-}
-
-/// `Name ::= SEQUENCE OF SET OF { type, value }`, one attribute in each set. Strings take the type
-/// that RFC 5280 appendix A.1 demands: PrintableString for country, serial number and qualifier,
-/// IA5String for domain component and e-mail address, UTF8String for the rest.
-fn encode_name(subject: &Subject) -> Result<Vec<u8>, DraftError> {
-    let mut sets = Vec::new();
-    for attribute in subject.attributes() {
-        let wrong = |why| DraftError::Subject {
-            oid: attribute.oid.clone(),
-            value: attribute.value.clone(),
-            why,
-        };
-        let oid = ObjectIdentifier::new(&attribute.oid)
-            .ok()
-            .and_then(|oid| oid.to_der().ok())
-            .ok_or_else(|| wrong("its type is not an object identifier"))?;
-        let value = attribute.value.as_bytes();
-        let tag = match &attribute.oid[..] {
-            "2.5.4.6" | "2.5.4.5" | "2.5.4.46" if attribute.value.bytes().all(is_printable) => 0x13,
-            "2.5.4.6" | "2.5.4.5" | "2.5.4.46" => {
-                return Err(wrong(
-                    "only letters, digits, space and '()+,-./:=? are allowed",
-                ));
-            }
-            "0.9.2342.19200300.100.1.25" | "1.2.840.113549.1.9.1" if value.is_ascii() => 0x16,
-            "0.9.2342.19200300.100.1.25" | "1.2.840.113549.1.9.1" => {
-                return Err(wrong("only ASCII is allowed"));
-            }
-            _ => 0x0c,
-        };
-        let pair = tlv(0x30, &[&oid, &tlv(tag, &[value])]);
-        sets.push(tlv(0x31, &[&pair]));
-    }
-    let parts: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
-    Ok(tlv(0x30, &parts))
-}
-
-/// PrintableString's alphabet (X.680 §41.4).
-fn is_printable(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b" '()+,-./:=?".contains(&b)
 }
 
 /// A certificate that cannot be drafted or sealed.

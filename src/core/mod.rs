@@ -24,6 +24,8 @@ pub mod crl;
 /// Certification requests.
 #[cfg(feature = "sandbox")]
 pub mod csr;
+/// A certification request before it is signed.
+pub mod csr_draft;
 /// DER, as far as no crate gives us the bytes themselves.
 pub mod der;
 /// What differs between two JSON texts.
@@ -37,6 +39,8 @@ pub mod dn;
 pub mod draft;
 /// A host and a port, as a person writes them.
 pub mod endpoint;
+/// How far a device has come on its way to a new identity.
+pub mod enrolment;
 /// One result of a linter, audit or advisor.
 pub mod finding;
 /// Whether a draft will pass its provisioning template.
@@ -45,6 +49,8 @@ pub mod fit;
 /// Certificates that are wrong on purpose.
 #[cfg(feature = "operator")]
 pub mod flaw;
+/// What a device asks of fleet provisioning, and what it is answered.
+pub mod fleet;
 /// Texts with `*` in them.
 #[cfg(feature = "sandbox")]
 pub mod glob;
@@ -87,6 +93,8 @@ pub mod lifetime;
 pub mod logfilter;
 /// An MQTT 3.1.1 client's side of the conversation.
 pub mod mqtt;
+/// A distinguished name's DER.
+pub mod name;
 /// Which known word a wrong one was meant to be.
 #[cfg(feature = "sandbox")]
 pub mod near;
@@ -97,6 +105,8 @@ pub mod nts;
 pub mod path;
 /// Subjects with placeholders.
 pub mod pattern;
+/// The two payload formats of fleet provisioning.
+pub mod payload;
 /// PEM in, PEM out.
 pub mod pem;
 /// The AWS IoT policy language.

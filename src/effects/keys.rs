@@ -39,6 +39,11 @@ impl Keygen for RingKeys {
     fn public_of(&self, key: &PrivateKey) -> Result<PublicKey, KeyError> {
         LocalSigner::new(key).map(|signer| signer.public)
     }
+
+    fn sign_with(&self, key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signer = LocalSigner::new(key).map_err(|error| SignError::Failed(error.to_string()))?;
+        signer.sign(message)
+    }
 }
 
 enum Pair {

@@ -18,6 +18,8 @@ pub mod files;
 /// Identity folders in bulk.
 #[cfg(feature = "operator")]
 pub mod folders;
+/// Commands and signals for those who use an identity.
+pub mod hook;
 /// The kernel's opinion of its clock: the one reviewed `unsafe` file.
 pub mod kernel_clock;
 /// Key pairs made and used in this process, by ring.
@@ -41,8 +43,8 @@ pub mod sntp;
 #[cfg(feature = "operator")]
 pub mod streams;
 /// Folders that change places.
-#[cfg(feature = "operator")]
 pub mod swap;
 /// Removing files by name.
-#[cfg(feature = "operator")]
 pub mod tidy;
+/// Work folders.
+pub mod work;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use crate::core::bundle;
 use crate::core::cert::{CertError, Certificate};
-use crate::core::key::{KeyError, KeyFile};
+use crate::core::key::{KeyError, KeyFile, PrivateKey};
 use crate::core::pem;
 use crate::explain::{Explain, Kind};
+use crate::flows::enrol::Provisioning;
 use crate::ports::{FileError, Files, Identity};
 
 /// Where the parts of an identity are.
@@ -46,22 +47,28 @@ pub fn certificates(files: &dyn Files, path: &Path) -> Result<Vec<Certificate>, 
     })
 }
 
+/// The private key of a file, in the clear.
+///
+/// # Errors
+/// `file.*`, `key.*`, `identity.key-encrypted`.
+pub fn key(files: &dyn Files, path: &Path) -> Result<PrivateKey, IdentityError> {
+    let text = files.read(path, pem::MAX_BYTES as u64)?;
+    match KeyFile::parse(&text) {
+        Ok(KeyFile::Clear(key)) => Ok(key),
+        Ok(KeyFile::Encrypted(_)) => Err(IdentityError::Encrypted(path.to_owned())),
+        Err(source) => Err(IdentityError::Key {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
 /// The key in the clear, and the chain as it is presented in TLS: leaf first, then its issuers.
 ///
 /// # Errors
 /// `file.*`, `cert.*`, `key.*`, `identity.key-encrypted`.
 pub fn load(files: &dyn Files, paths: &Paths) -> Result<Identity, IdentityError> {
-    let text = files.read(&paths.key, pem::MAX_BYTES as u64)?;
-    let key = match KeyFile::parse(&text) {
-        Ok(KeyFile::Clear(key)) => key,
-        Ok(KeyFile::Encrypted(_)) => return Err(IdentityError::Encrypted(paths.key.clone())),
-        Err(source) => {
-            return Err(IdentityError::Key {
-                path: paths.key.clone(),
-                source,
-            });
-        }
-    };
+    let key = key(files, &paths.key)?;
     let mut presented = certificates(files, &paths.certificate)?;
     if let Some(chain) = paths.chain.as_deref().filter(|path| files.exists(path)) {
         let issuers = certificates(files, chain)?;
@@ -76,18 +83,12 @@ pub fn load(files: &dyn Files, paths: &Paths) -> Result<Identity, IdentityError>
     })
 }
 
-/// What is kept beside an identity of what a service said when it provisioned it.
-#[derive(Debug, serde::Deserialize)]
-struct Provisioning {
-    thing_name: Option<String>,
-}
-
-/// The thing's name, where `provision` left it beside the certificate.
-pub fn thing_of(files: &dyn Files, paths: &Paths) -> Option<String> {
-    let beside = paths.certificate.with_file_name(bundle::PROVISIONING);
-    let text = files.read(&beside, pem::MAX_BYTES as u64).ok()?;
-    let kept: Provisioning = serde_json::from_slice(&text).ok()?;
-    kept.thing_name
+/// The client id under which a provisioned identity has connected, or its thing's name, where
+/// `provision` left it beside the certificate.
+pub fn client_id_of(files: &dyn Files, paths: &Paths) -> Option<String> {
+    let folder = paths.certificate.parent()?;
+    let kept = Provisioning::read(files, folder);
+    kept.client_id.or(kept.thing_name)
 }
 
 /// An identity that cannot be read.

@@ -34,6 +34,8 @@ pub mod device_flaw;
 /// `device issue`.
 #[cfg(feature = "operator")]
 pub mod device_issue;
+/// `device renew`.
+pub mod device_renew;
 /// Revoke a device, here and at the target.
 #[cfg(feature = "operator")]
 pub mod device_revoke;
@@ -43,6 +45,8 @@ pub mod device_rotate;
 /// Signs the requests of devices that keep their keys.
 #[cfg(feature = "operator")]
 pub mod device_sign;
+/// A new identity from fleet provisioning, resumable at every step.
+pub mod enrol;
 /// A device's identity, read from its files.
 pub mod identity;
 /// `init`.
@@ -61,6 +65,8 @@ pub mod ledger_transfer;
 pub mod needs_renewal;
 /// Gathers what the checks before the first connect need.
 pub mod preflight;
+/// `provision`.
+pub mod provision;
 /// Take away what has expired.
 #[cfg(feature = "operator")]
 pub mod sweep;

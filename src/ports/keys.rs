@@ -16,6 +16,12 @@ pub trait Keygen {
     /// # Errors
     /// `key.format` when the key cannot be used here.
     fn public_of(&self, key: &PrivateKey) -> Result<PublicKey, KeyError>;
+
+    /// What [`Signer::sign`] of this key gives.
+    ///
+    /// # Errors
+    /// `signer.failed`, also for a key that cannot be used here.
+    fn sign_with(&self, key: &PrivateKey, message: &[u8]) -> Result<Vec<u8>, SignError>;
 }
 
 /// Signs to-be-signed bytes with one key. Where the key lives is the signer's matter.

@@ -11,6 +11,8 @@ mod files;
 /// Many small folders written fast.
 #[cfg(feature = "operator")]
 pub mod folders;
+/// What is done when an identity has changed.
+pub mod hook;
 mod keys;
 /// The durable record of everything issued.
 #[cfg(feature = "operator")]
@@ -20,13 +22,12 @@ mod passphrase;
 /// Lists that are read more than once, and files that only grow.
 #[cfg(feature = "operator")]
 pub mod streams;
-#[cfg(feature = "operator")]
 mod swap;
-#[cfg(feature = "operator")]
 mod tidy;
 mod time_source;
 /// What the server's side knows.
 pub mod witness;
+mod work;
 
 pub use browse::Browse;
 pub use clock::Clock;
@@ -36,11 +37,10 @@ pub use files::{FileError, Files};
 pub use keys::{Keygen, SignError, Signer};
 #[cfg(feature = "operator")]
 pub use passphrase::{PassphraseError, PassphraseSource, PassphraseUse, Passphrases};
-#[cfg(feature = "operator")]
 pub use swap::Swap;
-#[cfg(feature = "operator")]
 pub use tidy::Tidy;
 pub use time_source::{
     Answered, DaemonPlace, Heard, KernelClock, NtsKeys, NtsSession, Place, Question, SetClock,
     SetError, TimeDaemons, TimeSource, Unanswered,
 };
+pub use work::Work;

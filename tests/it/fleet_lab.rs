@@ -15,7 +15,7 @@ use nameplate::effects::clock::SystemClock;
 use nameplate::effects::entropy::OsEntropy;
 use nameplate::effects::keys::RingKeys;
 use nameplate::ports::{Clock, Keygen};
-use nameplate::sandbox::registry::{NewTemplate, Request};
+use nameplate::sandbox::registry::{AttachTo, NewTemplate, Request};
 use nameplate::sandbox::server::{MqttConfig, Running, Server, ServerConfig, StatePlace};
 
 use crate::device_lab::{Said, command};
@@ -152,6 +152,29 @@ impl FleetLab {
     /// A claim: an identity that may ask for another.
     pub(crate) fn claim(&self) -> String {
         self.identity("claim", &["claim"])
+    }
+
+    /// Certifies a request, as an operator does: ACTIVE, with the device policy, for this thing. PEM.
+    pub(crate) fn sign(&self, csr_pem: &str, thing: &str) -> String {
+        let now = SystemClock.now();
+        let mut registry = self.sandbox.registry().lock().unwrap();
+        let request = Request::parse(csr_pem).unwrap();
+        let made = registry.entitle(&request, now).unwrap().certificate;
+        registry
+            .update_certificate(made.id(), CertificateStatus::Active, now)
+            .unwrap();
+        let arn = registry.place().arn("cert", made.id());
+        registry
+            .attach_policy(&"device".parse().unwrap(), &arn)
+            .unwrap();
+        registry
+            .attach_thing(&AttachTo {
+                thing: thing.parse().unwrap(),
+                certificate: made.id().clone(),
+                exclusive: false,
+            })
+            .unwrap();
+        made.to_pem()
     }
 
     pub(crate) fn endpoint(&self) -> String {

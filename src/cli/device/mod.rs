@@ -20,6 +20,7 @@ mod names;
 mod needs_renewal;
 #[cfg(feature = "operator")]
 mod progress;
+mod renew;
 #[cfg(feature = "operator")]
 mod revoke;
 #[cfg(feature = "operator")]
@@ -48,6 +49,7 @@ pub(super) enum Command {
     #[cfg(feature = "operator")]
     List(list::Args),
     NeedsRenewal(needs_renewal::Args),
+    Renew(renew::Args),
     #[cfg(feature = "operator")]
     Revoke(revoke::Args),
     #[cfg(feature = "operator")]
@@ -70,6 +72,7 @@ impl Command {
             #[cfg(feature = "operator")]
             Self::List(args) => output.finish(args.run(settings, output)),
             Self::NeedsRenewal(args) => output.finish(args.run(settings)),
+            Self::Renew(args) => output.finish(args.run(settings, output)),
             #[cfg(feature = "operator")]
             Self::Revoke(args) => output.finish(args.run(settings)),
             #[cfg(feature = "operator")]

@@ -3,7 +3,7 @@
 
 use ring::digest::{SHA256, digest};
 
-use super::{Draft, DraftError, DraftSpec, IssuerView, children, encode_name, positive, tlv};
+use super::{Draft, DraftError, DraftSpec, IssuerView, children, named, positive, tlv};
 use crate::core::key::PublicKey;
 use crate::core::subject::Subject;
 
@@ -71,7 +71,7 @@ impl Stamp {
         let first = serial.iter().position(|b| *b != 0).unwrap_or(15);
         let sign: &[u8] = if serial[first] >= 0x80 { &[0] } else { &[] };
         let serial = tlv(0x02, &[sign, &serial[first..]]);
-        let subject = encode_name(subject)?;
+        let subject = named(subject)?;
         let id = digest(&SHA256, public_key.bits());
         let after = self.key_id + KEY_ID;
         Ok(tlv(

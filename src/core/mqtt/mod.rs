@@ -300,7 +300,7 @@ fn understand(packet: Packet) -> Heard {
         },
         Packet::V5_0Puback(puback) => {
             let code = puback.reason_code().map_or(0, |code| code as u8);
-            let adds = puback.props().as_ref().and_then(text);
+            let adds = puback.props().as_deref().and_then(text);
             let (id, reason) = (puback.packet_id(), Reason::of(code, adds));
             Heard::Published { id, reason }
         }
@@ -314,14 +314,14 @@ fn understand(packet: Packet) -> Heard {
         },
         Packet::V5_0Disconnect(end) => {
             let code = end.reason_code().map_or(0, |code| code as u8);
-            Heard::Ended(Reason::of(code, end.props().as_ref().and_then(text)))
+            Heard::Ended(Reason::of(code, end.props().as_deref().and_then(text)))
         }
         _ => Heard::Other,
     }
 }
 
 /// The reason string, with nothing in it that could move a terminal's cursor.
-fn text(properties: &Vec<Property>) -> Option<String> {
+fn text(properties: &[Property]) -> Option<String> {
     properties.iter().find_map(|property| match property {
         Property::ReasonString(reason) => {
             let plain = |c: &char| !c.is_control();
@@ -415,7 +415,7 @@ mod tests {
         ] {
             let mut client = client(protocol);
             assert_eq!(client.hear(&[0x20]).unwrap(), []);
-            assert_eq!(client.hear(rest).unwrap(), [accepted.clone()]);
+            assert_eq!(client.hear(rest).unwrap(), std::slice::from_ref(&accepted));
             assert_eq!(client.ping(), [0xc0, 0x00]);
             assert_eq!(client.hear(&[0xd0, 0x00]).unwrap(), [Heard::Other]);
             assert_eq!(client.disconnect()[..1], [0xe0]);

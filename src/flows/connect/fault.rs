@@ -190,16 +190,16 @@ impl Explain for Fault {
             Self::Connack { reason, .. } => connack_hint(reason.code),
             Self::Exchange { asked, .. } => Some(match asked {
                 Asked::Subscribe(topic) => format!(
-                    "allow iot:Subscribe on topicfilter/{topic} in the device's policy, or name \
-                     a topic that it allows"
+                    "allow iot:Subscribe on topicfilter/{topic} in the certificate's policy, \
+                     or name a topic that it allows"
                 ),
                 Asked::Publish(topic) => format!(
-                    "allow iot:Publish on topic/{topic} in the device's policy, or name a topic \
-                     that it allows"
+                    "allow iot:Publish on topic/{topic} in the certificate's policy, or name a \
+                     topic that it allows"
                 ),
                 Asked::Receive(topic) => format!(
                     "the message was taken but not handed back: allow iot:Receive on \
-                     topic/{topic} in the device's policy"
+                     topic/{topic} in the certificate's policy"
                 ),
             }),
             Self::NoConnack => {
@@ -249,15 +249,29 @@ pub struct ConnectError {
     pub cause: Box<Cause>,
 }
 
-/// What the client saw, and under it what the server's side says, where it can be asked.
-#[derive(Debug, thiserror::Error)]
-#[error("{fault}")]
+/// What the client saw, and under it what the server's side says, where it can be asked and says
+/// more.
+#[derive(Debug)]
 pub struct Cause {
     /// What the client saw.
     pub fault: Fault,
     /// What the sandbox's record says.
-    #[source]
     pub said: Option<Said>,
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.fault.fmt(f)
+    }
+}
+
+impl std::error::Error for Cause {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let seen = self.fault.to_string();
+        let said = self.said.as_ref();
+        let said = said.filter(|said| !seen.contains(&said.details));
+        said.map(|said| said as &(dyn std::error::Error + 'static))
+    }
 }
 
 impl ConnectError {

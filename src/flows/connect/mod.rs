@@ -191,12 +191,48 @@ impl<'a> Connect<'a> {
         witness: &mut Option<Box<dyn Witness>>,
     ) -> Result<Connected, ConnectError> {
         let start = self.clock.monotonic();
+        let (open, attempts) = self.patiently(request, tell, witness)?;
+        Ok(self.connected(request, open, attempts, start))
+    }
+
+    /// A connection to go on with, and where it leads.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn session(
+        &self,
+        request: &Request,
+        tell: &mut dyn FnMut(&Progress<'_>),
+        witness: &mut Option<Box<dyn Witness>>,
+    ) -> Result<Session<'a>, ConnectError> {
+        let start = self.clock.monotonic();
+        let (open, attempts) = self.patiently(request, tell, witness)?;
+        // Without probes nothing can have ended it.
+        open.session.ok_or_else(|| ConnectError {
+            endpoint: open.endpoint,
+            attempts,
+            elapsed: self.since(start),
+            cause: Box::new(Cause {
+                fault: Fault::ClosedBeforeConnack,
+                said: None,
+            }),
+        })
+    }
+
+    /// Tries until it is done; how many attempts it took.
+    fn patiently(
+        &self,
+        request: &Request,
+        tell: &mut dyn FnMut(&Progress<'_>),
+        witness: &mut Option<Box<dyn Witness>>,
+    ) -> Result<(Open<'a>, u32), ConnectError> {
+        let start = self.clock.monotonic();
         let mut attempt = 0;
         loop {
             attempt += 1;
             let left = request.timeout.saturating_sub(self.since(start));
             let (endpoint, fault) = match self.round(request, left.min(STEP_TIMEOUT)) {
-                Ok(open) => return Ok(self.connected(request, open, attempt, start)),
+                Ok(open) => return Ok((open, attempt)),
                 Err(failed) => failed,
             };
             let elapsed = self.since(start);

@@ -2,7 +2,6 @@
 //! provisioned with it by a template. Source: developer guide "Device provisioning MQTT API".
 
 mod hook;
-mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
@@ -10,7 +9,6 @@ use std::sync::{MutexGuard, PoisonError};
 use serde_json::{Map, Value, json};
 
 pub use hook::{HookTarget, Hooks};
-pub use wire::decode_cbor;
 
 use super::Shared;
 use super::faults::FaultName;
@@ -22,8 +20,8 @@ use super::registry::{
 };
 use super::service::{Answer, Request, Service};
 use crate::core::ids::{CertificateId, TemplateName};
+use crate::core::payload::Format;
 use crate::core::template::{MAX_PARAMETER_VALUE, Plan, Template, TemplateKind};
-use wire::Format;
 
 /// The most parameters of one request; far more than a template can use.
 const MAX_PARAMETERS: usize = 256;

@@ -1,4 +1,4 @@
-//! The two payload formats: JSON, and CBOR (RFC 8949) with the same keys.
+//! The two payload formats of fleet provisioning: JSON, and CBOR (RFC 8949) with the same keys.
 
 use serde_json::{Map, Value};
 
@@ -9,13 +9,16 @@ const MAX_DEPTH: usize = 16;
 
 /// A payload's format.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Format {
+pub enum Format {
+    /// JSON.
     Json,
+    /// CBOR.
     Cbor,
 }
 
 impl Format {
-    pub(super) fn parse(name: &str) -> Option<Self> {
+    /// By the last part of a topic.
+    pub fn parse(name: &str) -> Option<Self> {
         match name {
             "json" => Some(Self::Json),
             "cbor" => Some(Self::Cbor),
@@ -23,8 +26,19 @@ impl Format {
         }
     }
 
-    /// The members of a payload; an empty one has none. An error is one line.
-    pub(super) fn decode(self, payload: &[u8]) -> Result<Map<String, Value>, String> {
+    /// The last part of a topic.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Cbor => "cbor",
+        }
+    }
+
+    /// The members of a payload; an empty one has none.
+    ///
+    /// # Errors
+    /// One line about what is wrong.
+    pub fn decode(self, payload: &[u8]) -> Result<Map<String, Value>, String> {
         if payload.is_empty() {
             return Ok(Map::new());
         }
@@ -43,7 +57,8 @@ impl Format {
         }
     }
 
-    pub(super) fn encode(self, body: &Value) -> Vec<u8> {
+    /// A payload that says this.
+    pub fn encode(self, body: &Value) -> Vec<u8> {
         match self {
             Self::Json => body.to_string().into_bytes(),
             Self::Cbor => {
