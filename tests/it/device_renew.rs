@@ -216,12 +216,22 @@ fn a_new_identity_that_does_not_connect_leaves_the_old_one_alone() {
     device.works();
 }
 
+/// A daemon that does not outlive its test.
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_daemon_renews_what_is_due_and_goes_on() {
     let device = Device::new();
     let before = device.leaf();
     let folder = device.lab.text(NAME);
-    let mut daemon = device
+    let daemon = device
         .lab
         .command(&[
             "device",
@@ -234,21 +244,22 @@ fn a_daemon_renews_what_is_due_and_goes_on() {
             "--within",
             "100%",
         ])
+        .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut daemon = Daemon(daemon);
+    let deadline = Instant::now() + Duration::from_mins(3);
     let mut seen = std::collections::BTreeSet::from([before.to_string()]);
     while seen.len() < 3 {
         assert!(Instant::now() < deadline, "the daemon does not renew");
-        assert!(daemon.try_wait().unwrap().is_none(), "the daemon ended");
+        assert!(daemon.0.try_wait().unwrap().is_none(), "the daemon ended");
         if let Some(now) = leaf(Path::new(&folder)) {
             seen.insert(now.to_string());
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    daemon.kill().unwrap();
-    daemon.wait().unwrap();
+    drop(daemon);
     let said = device.renew(&["--force"]);
     assert_eq!(said.code, 0, "{said}");
     device.works();
