@@ -11,7 +11,7 @@ use nameplate::core::clock::kiss::Memory;
 use nameplate::core::clock::last_seen;
 use nameplate::core::clock::select::{Claim, select};
 use nameplate::core::crl::Crl;
-use nameplate::core::csr::Csr;
+use nameplate::core::csr::{Csr, Keys};
 use nameplate::core::der;
 use nameplate::core::enrolment::Journal;
 use nameplate::core::fleet;
@@ -187,7 +187,7 @@ pub(crate) fn path_of(data: &[u8]) {
 /// Signing requests.
 pub(crate) fn csr(data: &[u8]) {
     let _ = Csr::from_der(data);
-    let _ = Csr::all(data);
+    let _ = Csr::all(data, Keys::Any);
 }
 
 /// Whatever is given to `cert inspect`.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
+use super::report::note;
 use super::wire::factory::Factory;
-use crate::core::csr::Csr;
 use crate::core::csr::rule::{Rules, Source};
+use crate::core::csr::{Csr, Keys};
 use crate::core::pem;
 use crate::explain::Failure;
 use crate::ports::Files;
@@ -20,6 +21,9 @@ pub(super) struct RuleArgs {
     /// Take alternative names and usages from the request, or leave out what it asks for
     #[arg(long, value_enum, value_name = "WHOSE", requires = "csr")]
     extensions_from: Option<SourceArg>,
+    /// Certify keys that AWS IoT refuses (Ed25519), for another server
+    #[arg(long, requires = "csr")]
+    allow_unsupported: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -31,6 +35,15 @@ enum SourceArg {
 }
 
 impl RuleArgs {
+    /// Whose keys are certified.
+    pub(super) fn keys(self) -> Keys {
+        if self.allow_unsupported {
+            Keys::Any
+        } else {
+            Keys::Supported
+        }
+    }
+
     /// As the core takes them.
     pub(super) fn rules(self) -> Rules {
         let source = |arg: SourceArg| match arg {
@@ -44,15 +57,25 @@ impl RuleArgs {
     }
 }
 
+/// Says of a key that AWS IoT refuses that it was allowed.
+pub(super) fn note_unsupported(place: &str, csr: &Csr) {
+    if let Some(why) = csr.public_key.algorithm().unsupported() {
+        note(format_args!("warning: `{place}`: {why}"));
+    }
+}
+
 /// The one request in a file; `-` is stdin.
-pub(super) fn read_one(path: &Path, factory: &Factory) -> Result<Csr, Failure> {
+pub(super) fn read_one(path: &Path, keys: Keys, factory: &Factory) -> Result<Csr, Failure> {
     let real = if path == Path::new("-") {
         Path::new("/dev/stdin")
     } else {
         path
     };
     let bytes = factory.files.read(real, pem::MAX_BYTES as u64)?;
-    Csr::from_pem_or_der(&bytes).map_err(|error| at(&path.display().to_string(), error))
+    let place = path.display().to_string();
+    let csr = Csr::one(&bytes, keys).map_err(|error| at(&place, error))?;
+    note_unsupported(&place, &csr);
+    Ok(csr)
 }
 
 /// The failure with the place of the request in front.

@@ -7,11 +7,15 @@ use std::time::Duration;
 use super::settings::Settings;
 use crate::core::cert::Certificate;
 use crate::core::endpoint::Endpoint;
+use crate::core::proxy::{Proxy, bypasses};
 use crate::core::server::amazon_roots;
 use crate::core::time::Span;
 use crate::explain::{Explain, Failure, Kind};
 use crate::flows::identity::{self, Paths};
 use crate::ports::Files;
+
+/// The environment variable that names our proxy, and nobody else's.
+const PROXY: &str = "NAMEPLATE_PROXY";
 
 /// Which identity.
 #[derive(clap::Args, Debug)]
@@ -25,7 +29,7 @@ pub(super) struct IdentityArgs {
     /// The device's certificate and its issuers, PEM, leaf first
     #[arg(long, value_name = "FILE", env = "NAMEPLATE_CHAIN")]
     chain: Option<PathBuf>,
-    /// The device's private key, PEM
+    /// The device's private key, PEM; or its pkcs11: URI
     #[arg(long, value_name = "FILE", env = "NAMEPLATE_KEY")]
     key: Option<PathBuf>,
 }
@@ -96,9 +100,41 @@ pub(super) struct EndpointArgs {
     /// CAs that may vouch for the server, PEM [default: Amazon's roots] [config: device.server_ca]
     #[arg(long, value_name = "FILE", env = "NAMEPLATE_SERVER_CA")]
     server_ca: Option<PathBuf>,
+    /// An HTTP proxy to go through by CONNECT [env: NAMEPLATE_PROXY, else HTTPS_PROXY unless
+    /// NO_PROXY names the host or it is this machine]
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Go through no proxy, whatever the environment says
+    #[arg(long, conflicts_with = "proxy")]
+    no_proxy: bool,
 }
 
 impl EndpointArgs {
+    /// What connections go through, if anything: flag, then environment.
+    pub(super) fn proxy(&self, endpoints: &[Endpoint]) -> Result<Option<Proxy>, Failure> {
+        if self.no_proxy {
+            return Ok(None);
+        }
+        let set = |name: &&str| std::env::var(name).is_ok_and(|value| !value.is_empty());
+        let read = |name: &str| std::env::var(name).unwrap_or_default();
+        if let Some(text) = &self.proxy {
+            return Ok(Some(Proxy::parse(text)?));
+        }
+        if set(&PROXY) {
+            return Ok(Some(Proxy::parse(&read(PROXY))?));
+        }
+        let Some(name) = ["https_proxy", "HTTPS_PROXY"].into_iter().find(set) else {
+            return Ok(None);
+        };
+        let rules = ["no_proxy", "NO_PROXY"].into_iter().find(set);
+        let rules = rules.map(read).unwrap_or_default();
+        let direct = |endpoint: &Endpoint| bypasses(&rules, &endpoint.host);
+        if endpoints.iter().any(direct) {
+            return Ok(None);
+        }
+        Ok(Some(Proxy::parse(&read(name))?))
+    }
+
     /// Every endpoint that somebody named, in order.
     pub(super) fn all(&self, settings: &Settings) -> Result<Vec<Endpoint>, Failure> {
         let device = &settings.file.device;
@@ -116,11 +152,6 @@ impl EndpointArgs {
         };
         let given = named.iter().filter(|text| !text.trim().is_empty());
         given.map(read).collect()
-    }
-
-    /// The first endpoint, if anybody named one.
-    pub(super) fn endpoint(&self, settings: &Settings) -> Result<Option<Endpoint>, Failure> {
-        Ok(self.all(settings)?.into_iter().next())
     }
 
     /// Every endpoint, or which flag, variable and key would name one.

@@ -50,6 +50,7 @@ mod template;
 mod version;
 mod wire;
 mod wire_device;
+mod wire_token;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,5 +1,6 @@
 //! The device's adapters: the machine's own clock, files, randomness, keys and network.
 
+use crate::core::proxy::Proxy;
 use crate::core::time::UtcTime;
 use crate::effects::clock::SystemClock;
 use crate::effects::daemons::LocalDaemons;
@@ -15,6 +16,7 @@ use crate::effects::sntp::Udp;
 use crate::effects::swap::FolderSwap;
 use crate::flows::clock::{ClockGather, Keep, Set, Wait};
 use crate::flows::preflight::Gather;
+use crate::ports::Tokens;
 
 /// What the device's commands act through.
 pub(super) struct Machine {
@@ -35,11 +37,14 @@ pub(super) struct Machine {
 
 impl Machine {
     /// The powers of `preflight`.
-    pub(super) fn gather(&self) -> Gather<'_> {
+    pub(super) fn gather<'a>(&'a self, tokens: &'a dyn Tokens) -> Gather<'a> {
         Gather {
             clock: self.clock_gather(),
             files: &self.files,
+            access: &self.files,
             keygen: &self.keygen,
+            tokens,
+            probe: &self.dial,
             dial: &self.dial,
         }
     }
@@ -54,7 +59,7 @@ impl Machine {
             daemons: &self.daemons,
             entropy: &self.entropy,
             files: &self.files,
-            dial: &self.dial,
+            probe: &self.dial,
         }
     }
 
@@ -84,12 +89,22 @@ impl Machine {
     }
 }
 
+impl Machine {
+    /// With every connection through this proxy.
+    pub(super) fn through(proxy: Option<Proxy>) -> Self {
+        Self {
+            dial: Network { proxy },
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Machine {
     fn default() -> Self {
         Self {
             clock: SystemClock,
             daemons: LocalDaemons,
-            dial: Network,
+            dial: Network::default(),
             entropy: OsEntropy::default(),
             files: Disk,
             floor: build_floor(),

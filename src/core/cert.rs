@@ -51,6 +51,9 @@ pub struct Certificate {
     pub authority_key_id: Option<Vec<u8>>,
     /// subjectAltName entries, each as `DNS:…`, `IP:…`, `URI:…`, `email:…`.
     pub alternative_names: Vec<String>,
+    /// Dotted OIDs of the critical extensions that we do not know: whoever does not know them must
+    /// refuse the certificate (RFC 5280 §4.2).
+    pub unknown_critical: Vec<String>,
 }
 
 /// The keyUsage bits we decide by.
@@ -114,9 +117,17 @@ impl Certificate {
             subject_key_id: None,
             authority_key_id: None,
             alternative_names: Vec::new(),
+            unknown_critical: Vec::new(),
         };
         for extension in x509.extensions() {
-            certificate.take_extension(extension.parsed_extension());
+            let parsed = extension.parsed_extension();
+            if extension.critical && matches!(parsed, ParsedExtension::UnsupportedExtension { .. })
+            {
+                certificate
+                    .unknown_critical
+                    .push(extension.oid.to_id_string());
+            }
+            certificate.take_extension(parsed);
         }
         Ok(certificate)
     }

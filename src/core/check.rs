@@ -44,6 +44,12 @@ pub struct Check {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// The server it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The check that explains this one's failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub because: Option<&'static str>,
 }
 
 impl Check {
@@ -54,6 +60,8 @@ impl Check {
             weight,
             fact: fact.into(),
             remedy: None,
+            endpoint: None,
+            because: None,
         }
     }
 

@@ -90,6 +90,35 @@ impl fmt::Display for KeyUri {
 }
 
 impl Pkcs11Uri {
+    /// Whether a text is such a URI, and not the name of a file.
+    pub fn is(text: &str) -> bool {
+        let scheme = text.split_at_checked(7).map(|(scheme, _)| scheme);
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("pkcs11:"))
+    }
+
+    /// Reads the URI of a certificate in a token: as that of a key, with `type=cert` or no type.
+    ///
+    /// # Errors
+    /// `key-uri.*`.
+    pub fn of_certificate(text: &str) -> Result<Self, KeyUriError> {
+        let (path, query) = text.split_once('?').unwrap_or((text, ""));
+        let mut seen = false;
+        let path: Vec<&str> = path
+            .split(';')
+            .map(|part| match part.strip_prefix("pkcs11:").unwrap_or(part) {
+                "type=cert" if !seen => {
+                    seen = true;
+                    part.strip_suffix("type=cert").unwrap_or(part)
+                }
+                _ => part,
+            })
+            .collect();
+        match format!("{}?{query}", path.join(";")).parse()? {
+            KeyUri::Pkcs11(uri) => Ok(uri),
+            KeyUri::AwsKms(_) | KeyUri::File(_) => Err(KeyUriError::NoKey),
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, KeyUriError> {
         let (path, query) = text.split_once('?').unwrap_or((text, ""));
         let mut uri = Self::default();
@@ -387,6 +416,29 @@ mod tests {
             let uri = pkcs11(&format!("pkcs11:object=ca?pin-source={source}"));
             assert_eq!(pkcs11(&uri.to_string()), uri, "{source}");
         }
+    }
+
+    #[test]
+    fn a_certificate_has_a_uri_too() {
+        for text in [
+            "pkcs11:token=t;object=device;type=cert?pin-source=/run/pin",
+            "pkcs11:type=cert;token=t;object=device?pin-source=/run/pin",
+            "PKCS11:token=t;object=device?pin-source=/run/pin",
+        ] {
+            assert!(Pkcs11Uri::is(text));
+            let uri = Pkcs11Uri::of_certificate(text).unwrap();
+            assert_eq!(uri.object.as_deref(), Some("device"), "{text}");
+            assert_eq!(uri.pin_source, Some("/run/pin".into()), "{text}");
+        }
+        for text in [
+            "pkcs11:type=cert",
+            "pkcs11:object=a;type=cert;type=cert",
+            "a.pem",
+        ] {
+            assert!(Pkcs11Uri::of_certificate(text).is_err(), "{text}");
+        }
+        assert!(!Pkcs11Uri::is("pkcs11"));
+        assert!(!Pkcs11Uri::is("device.pem"));
     }
 
     #[test]

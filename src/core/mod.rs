@@ -76,7 +76,6 @@ pub mod json;
 /// Public and private keys as bytes: formats, algorithms, encryption at rest.
 pub mod key;
 /// Where a private key lives.
-#[cfg(feature = "operator")]
 pub mod key_uri;
 /// A whole ledger as text.
 #[cfg(feature = "operator")]
@@ -123,6 +122,8 @@ pub mod preflight;
 /// What a kind of certificate says.
 #[cfg(feature = "operator")]
 pub mod profile;
+/// An HTTP proxy that tunnels TCP by CONNECT.
+pub mod proxy;
 /// What the ledger remembers.
 #[cfg(feature = "operator")]
 pub mod record;
@@ -140,7 +141,6 @@ pub mod rules;
 /// Whether a TLS server is the one it should be.
 pub mod server;
 /// Whether a key made the signature on a certificate, request or CRL.
-#[cfg(feature = "sandbox")]
 pub mod signature;
 /// SNTP: asking time servers, and believing only what their answers prove.
 pub mod sntp;

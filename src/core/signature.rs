@@ -3,6 +3,7 @@
 //! v1.5 or PSS and SHA-2, Ed25519), each matched by its exact `AlgorithmIdentifier`.
 
 use crate::core::der::{Element, children};
+use crate::core::key::{KeyAlgorithm, PublicKey};
 
 /// Why a signature does not hold.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,6 +63,20 @@ pub fn verify(signed: &[u8], spki: &[u8]) -> Result<(), SignatureFault> {
 /// What does not hold.
 pub fn verify_request(signed: &[u8], spki: &[u8]) -> Result<(), SignatureFault> {
     made_by(&parts(signed).ok_or(SignatureFault::Form)?, spki)
+}
+
+/// Whether `key` made this signature of a message, as X.509 carries it: proof that a private key is there and is the public one's.
+pub fn proves(message: &[u8], signature: &[u8], key: &PublicKey) -> bool {
+    use ring::signature as alg;
+    let algorithm: &dyn alg::VerificationAlgorithm = match key.algorithm() {
+        KeyAlgorithm::EcP256 => &alg::ECDSA_P256_SHA256_ASN1,
+        KeyAlgorithm::EcP384 => &alg::ECDSA_P384_SHA384_ASN1,
+        KeyAlgorithm::Rsa(_) => &alg::RSA_PKCS1_2048_8192_SHA256,
+        _ => return false,
+    };
+    alg::UnparsedPublicKey::new(algorithm, key.bits())
+        .verify(message, signature)
+        .is_ok()
 }
 
 fn made_by(signed: &Signed<'_>, spki: &[u8]) -> Result<(), SignatureFault> {

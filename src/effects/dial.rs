@@ -17,43 +17,23 @@ use rustls::{
 };
 
 use super::clock::SystemClock;
+use super::proxy::tunnel;
 use crate::core::cert::Certificate;
 use crate::core::chain::{Chain, ChainError};
 use crate::core::endpoint::Endpoint;
+use crate::core::proxy::Proxy;
 use crate::core::server::{self, ServerFault};
 use crate::core::time::UtcTime;
 use crate::ports::{Channel, Clock, Dial, DialError, Received, ServerSeen, Step, Target};
 
 /// The machine's network.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Network;
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    /// What every connection goes through, if anything.
+    pub proxy: Option<Proxy>,
+}
 
 impl Dial for Network {
-    fn probe(&self, endpoint: &Endpoint, timeout: Duration) -> Result<ServerSeen, DialError> {
-        let witness = Arc::new(Witness::new(None));
-        let config = start_config(&witness, UtcTime::from_unix(0))?.with_no_client_auth();
-        match open(endpoint, config, &witness, timeout) {
-            Ok(channel) => {
-                let seen = channel.seen.clone();
-                Box::new(channel).close();
-                Ok(seen)
-            }
-            // The server showed its certificate, then would not go on without ours: enough.
-            Err((error, Some(address))) => match witness.certificates() {
-                Ok(chain) if !chain.is_empty() => Ok(ServerSeen {
-                    address,
-                    tls_version: None,
-                    cipher_suite: None,
-                    alpn: None,
-                    chain,
-                }),
-                Err(fault) => Err(fault.into()),
-                Ok(_) => Err(error),
-            },
-            Err((error, None)) => Err(error),
-        }
-    }
-
     fn open(&self, target: &Target<'_>) -> Result<Box<dyn Channel>, DialError> {
         let witness = Arc::new(Witness::new(Some(Trust {
             host: target.endpoint.host.clone(),
@@ -70,40 +50,70 @@ impl Dial for Network {
         let config = start_config(&witness, target.at)?
             .with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(pkcs8))
             .map_err(|error| DialError::Identity(error.to_string()))?;
-        match open(target.endpoint, config, &witness, target.timeout) {
+        match self.connect(target.endpoint, config, &witness, target.timeout) {
             Ok(channel) => Ok(Box::new(channel)),
-            Err((error, _)) => Err(witness.fault().map_or(error, DialError::Server)),
+            Err(error) => Err(witness.fault().map_or(error, DialError::Server)),
         }
     }
 }
 
+impl Network {
+    fn connect(
+        &self,
+        endpoint: &Endpoint,
+        config: ClientConfig,
+        witness: &Witness,
+        timeout: Duration,
+    ) -> Result<TlsChannel, DialError> {
+        let deadline = SystemClock.monotonic() + timeout;
+        let (stream, address) = match &self.proxy {
+            Some(proxy) => tunnel(proxy, endpoint, deadline)?,
+            None => connect_tcp(endpoint, &resolve(endpoint, left(deadline))?, deadline)?,
+        };
+        let mut channel = TlsChannel::over(stream, address, endpoint, config)?;
+        channel.handshake(deadline)?;
+        channel.seen.chain = witness.certificates()?;
+        let connection = &channel.connection;
+        channel.seen.tls_version = version(connection);
+        channel.seen.cipher_suite = suite(connection);
+        channel.seen.alpn = alpn(connection);
+        Ok(channel)
+    }
+}
+
 /// Remembers what the server showed, and verifies it if told whom to trust.
+///
+/// A chain is refused only once the server has proved possession of its key, or has not: so that
+/// both are known.
 #[derive(Debug)]
-struct Witness {
+pub(super) struct Witness {
     provider: Arc<CryptoProvider>,
     trust: Option<Trust>,
     seen: Mutex<Vec<Vec<u8>>>,
     fault: Mutex<Option<ServerFault>>,
+    possession: Mutex<Option<bool>>,
 }
 
+/// Whom to trust to vouch for which host, and when.
 #[derive(Debug)]
-struct Trust {
-    host: String,
-    roots: Vec<Certificate>,
-    at: UtcTime,
+pub(super) struct Trust {
+    pub(super) host: String,
+    pub(super) roots: Vec<Certificate>,
+    pub(super) at: UtcTime,
 }
 
 impl Witness {
-    fn new(trust: Option<Trust>) -> Self {
+    pub(super) fn new(trust: Option<Trust>) -> Self {
         Self {
             provider: Arc::new(rustls::crypto::ring::default_provider()),
             trust,
             seen: Mutex::default(),
             fault: Mutex::default(),
+            possession: Mutex::default(),
         }
     }
 
-    fn certificates(&self) -> Result<Vec<Certificate>, ServerFault> {
+    pub(super) fn certificates(&self) -> Result<Vec<Certificate>, ServerFault> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter()
             .map(|der| Certificate::from_der(der))
@@ -111,15 +121,42 @@ impl Witness {
             .map_err(|error| ServerFault::Unreadable(error.to_string()))
     }
 
-    fn fault(&self) -> Option<ServerFault> {
+    pub(super) fn fault(&self) -> Option<ServerFault> {
         let fault = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         fault.clone()
     }
 
-    fn judge(&self, trust: &Trust) -> Result<(), ServerFault> {
+    /// Whether the server holds the key of its certificate; `None` when it did not come to that.
+    pub(super) fn possession(&self) -> Option<bool> {
+        *self
+            .possession
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judge(&self) -> Result<(), ServerFault> {
         let chain = Chain::new(self.certificates()?)
             .ok_or_else(|| ServerFault::Unreadable("there is none".into()))?;
+        let Some(trust) = &self.trust else {
+            return Ok(());
+        };
         server::verify(&chain, &trust.host, &trust.roots, trust.at)
+    }
+
+    /// Notes whether the signature is good, and refuses what was found to be wrong before.
+    fn proved(
+        &self,
+        outcome: Result<HandshakeSignatureValid, Error>,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let held = outcome.is_ok();
+        *self
+            .possession
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(held);
+        match self.fault() {
+            Some(fault) => Err(Error::InvalidCertificate(certificate_error(&fault))),
+            None => outcome,
+        }
     }
 }
 
@@ -135,16 +172,10 @@ impl ServerCertVerifier for Witness {
         let shown = std::iter::once(end_entity).chain(intermediates);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
             shown.map(|der| der.to_vec()).collect();
-        let Some(trust) = &self.trust else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        self.judge(trust)
-            .map(|()| ServerCertVerified::assertion())
-            .map_err(|fault| {
-                let alert = Error::InvalidCertificate(certificate_error(&fault));
-                *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
-                alert
-            })
+        if let Err(fault) = self.judge() {
+            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+        }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -154,7 +185,7 @@ impl ServerCertVerifier for Witness {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
+        self.proved(verify_tls12_signature(message, cert, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -164,7 +195,7 @@ impl ServerCertVerifier for Witness {
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        self.proved(verify_tls13_signature(message, cert, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -180,9 +211,10 @@ fn certificate_error(fault: &ServerFault) -> CertificateError {
         ServerFault::Chain(ChainError::Expired(_)) => CertificateError::Expired,
         ServerFault::Chain(ChainError::NotYetValid(_)) => CertificateError::NotValidYet,
         ServerFault::Chain(ChainError::UnknownIssuer) => CertificateError::UnknownIssuer,
-        ServerFault::Chain(_) => CertificateError::ApplicationVerificationFailure,
+        ServerFault::Chain(ChainError::Usage) => CertificateError::InvalidPurpose,
         ServerFault::Name { .. } => CertificateError::NotValidForName,
-        ServerFault::Unreadable(_) => CertificateError::BadEncoding,
+        // `bad_certificate`: "contained signatures that did not verify correctly, etc."
+        ServerFault::Chain(_) | ServerFault::Unreadable(_) => CertificateError::BadEncoding,
     }
 }
 
@@ -196,7 +228,7 @@ impl TimeProvider for FixedTime {
     }
 }
 
-fn start_config(
+pub(super) fn start_config(
     witness: &Arc<Witness>,
     at: UtcTime,
 ) -> Result<ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, DialError> {
@@ -210,70 +242,37 @@ fn start_config(
         .with_custom_certificate_verifier(verifier))
 }
 
-/// The address that was reached goes with the error, if any was.
-type Failed = (DialError, Option<SocketAddr>);
-
-fn open(
-    endpoint: &Endpoint,
-    mut config: ClientConfig,
-    witness: &Witness,
-    timeout: Duration,
-) -> Result<TlsChannel, Failed> {
-    // AWS IoT gives no session tickets, and a resumed handshake would show no certificate.
-    config.resumption = Resumption::disabled();
-    if endpoint.alpn {
-        config.alpn_protocols = vec![Endpoint::MQTT_ALPN.to_vec()];
-    }
-    let deadline = SystemClock.monotonic() + timeout;
-    let (stream, address) = connect_tcp(endpoint, deadline).map_err(|error| (error, None))?;
-    let failed = |error| (error, Some(address));
-    let tls = |reason: String| DialError::Tls {
-        endpoint: endpoint.clone(),
-        reason,
-    };
-    let name = ServerName::try_from(endpoint.host.clone())
-        .map_err(|error| failed(tls(error.to_string())))?;
-    let connection = ClientConnection::new(Arc::new(config), name)
-        .map_err(|error| failed(tls(error.to_string())))?;
-    let mut channel = TlsChannel {
-        stream,
-        connection,
-        endpoint: endpoint.clone(),
-        seen: ServerSeen {
-            address,
-            tls_version: None,
-            cipher_suite: None,
-            alpn: None,
-            chain: Vec::new(),
-        },
-    };
-    channel.handshake(deadline).map_err(failed)?;
-    channel.seen.chain = witness
-        .certificates()
-        .map_err(|fault| failed(fault.into()))?;
-    let version = channel.connection.protocol_version();
-    channel.seen.tls_version = version.map(|v| match v {
+/// `TLSv1.3` or `TLSv1.2`, once the server chose.
+pub(super) fn version(connection: &ClientConnection) -> Option<String> {
+    connection.protocol_version().map(|version| match version {
         rustls::ProtocolVersion::TLSv1_3 => "TLSv1.3".to_owned(),
         rustls::ProtocolVersion::TLSv1_2 => "TLSv1.2".to_owned(),
         other => format!("{other:?}"),
-    });
-    let suite = channel.connection.negotiated_cipher_suite();
-    channel.seen.cipher_suite = suite.map(|suite| format!("{:?}", suite.suite()));
-    let alpn = channel.connection.alpn_protocol();
-    channel.seen.alpn = alpn.map(|name| String::from_utf8_lossy(name).into_owned());
-    Ok(channel)
+    })
 }
 
-fn left(deadline: Duration) -> Duration {
+/// The cipher suite's name, once the server chose.
+pub(super) fn suite(connection: &ClientConnection) -> Option<String> {
+    let suite = connection.negotiated_cipher_suite();
+    suite.map(|suite| format!("{:?}", suite.suite()))
+}
+
+/// The protocol that the server chose by ALPN.
+pub(super) fn alpn(connection: &ClientConnection) -> Option<String> {
+    let alpn = connection.alpn_protocol();
+    alpn.map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
+pub(super) fn left(deadline: Duration) -> Duration {
     deadline.saturating_sub(SystemClock.monotonic())
 }
 
 /// Tries every address the name has, each with a fair share of the time left.
-fn connect_tcp(
+pub(super) fn connect_tcp(
     endpoint: &Endpoint,
+    addresses: &[SocketAddr],
     deadline: Duration,
 ) -> Result<(TcpStream, SocketAddr), DialError> {
-    let addresses = resolve(endpoint, left(deadline))?;
     let mut last = DialError::Timeout {
         endpoint: endpoint.clone(),
         step: Step::Tcp,
@@ -351,15 +350,50 @@ pub(super) fn resolve(
     }
 }
 
-struct TlsChannel {
+/// TLS over a TCP connection.
+pub(super) struct TlsChannel {
     stream: TcpStream,
-    connection: ClientConnection,
+    pub(super) connection: ClientConnection,
     endpoint: Endpoint,
     seen: ServerSeen,
 }
 
 impl TlsChannel {
-    fn handshake(&mut self, deadline: Duration) -> Result<(), DialError> {
+    /// Ready for the handshake.
+    pub(super) fn over(
+        stream: TcpStream,
+        address: SocketAddr,
+        endpoint: &Endpoint,
+        mut config: ClientConfig,
+    ) -> Result<Self, DialError> {
+        // AWS IoT gives no session tickets, and a resumed handshake would show no certificate.
+        config.resumption = Resumption::disabled();
+        if endpoint.alpn {
+            config.alpn_protocols = vec![Endpoint::MQTT_ALPN.to_vec()];
+        }
+        let tls = |reason: String| DialError::Tls {
+            endpoint: endpoint.clone(),
+            reason,
+        };
+        let name =
+            ServerName::try_from(endpoint.host.clone()).map_err(|error| tls(error.to_string()))?;
+        let connection = ClientConnection::new(Arc::new(config), name)
+            .map_err(|error| tls(error.to_string()))?;
+        Ok(Self {
+            stream,
+            connection,
+            endpoint: endpoint.clone(),
+            seen: ServerSeen {
+                address,
+                tls_version: None,
+                cipher_suite: None,
+                alpn: None,
+                chain: Vec::new(),
+            },
+        })
+    }
+
+    pub(super) fn handshake(&mut self, deadline: Duration) -> Result<(), DialError> {
         while self.connection.is_handshaking() {
             self.flush(Step::Tls)?;
             if !self.connection.is_handshaking() {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,12 @@ impl Files for Disk {
         if self.exists(path) {
             return Err(FileError::Exists(path.to_owned()));
         }
-        // Written beside and moved, so that a process killed here leaves no half a file.
+        // Written without a name, so that a process killed here leaves nothing.
+        match write_unnamed(path, bytes, secrecy) {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(source) => return Err(failed(source)),
+        }
         let temporary = temporary_beside(path);
         let go = || -> io::Result<()> {
             write_temporary(&temporary, bytes, secrecy)?;
@@ -99,6 +105,30 @@ impl Files for Disk {
     }
 }
 
+/// Writes a file that gets its name when all of it is on the disk. False, and nothing done, where the
+/// file system has no files without a name (O_TMPFILE), or /proc is not there to name them by.
+fn write_unnamed(path: &Path, bytes: &[u8], secrecy: Secrecy) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+    use rustix::io::Errno;
+    let folder = parent(path);
+    let mode = Mode::from_raw_mode(secrecy.mode());
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let Ok(descriptor) = open(folder, flags, mode) else {
+        return Ok(false);
+    };
+    let mut file = File::from(descriptor);
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    match linkat(CWD, &unnamed, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+        Ok(()) => {}
+        Err(Errno::NOENT | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    sync_parent(path)?;
+    Ok(true)
+}
+
 fn write_temporary(path: &Path, bytes: &[u8], secrecy: Secrecy) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -137,9 +167,12 @@ fn temporary_beside(path: &Path) -> PathBuf {
 
 /// Makes a new name in a folder durable.
 fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
+    File::open(parent(path))?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    let parent = path.parent();
+    parent
         .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+        .unwrap_or(Path::new("."))
 }

@@ -1,5 +1,7 @@
 //! The only code that touches the machine: one adapter per file.
 
+/// Modes and owners on the disk.
+pub mod access;
 /// The control plane through the AWS SDK.
 #[cfg(feature = "operator")]
 pub mod aws;
@@ -30,11 +32,15 @@ pub mod ledger;
 /// The key exchange of Network Time Security.
 pub mod nts;
 /// Passphrases from files, descriptors and the terminal.
-#[cfg(feature = "operator")]
+#[cfg(any(feature = "operator", feature = "pkcs11"))]
 pub mod passphrase;
 /// Keys in PKCS#11 tokens.
 #[cfg(feature = "pkcs11")]
 pub mod pkcs11;
+/// A look at a server's TLS face.
+pub mod probe;
+/// Tunnels through an HTTP proxy.
+pub mod proxy;
 /// What is known about time at build.
 pub mod release;
 /// Time servers over UDP.

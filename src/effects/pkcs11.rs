@@ -3,6 +3,10 @@
 //! Hashing is done here and the token signs the hash, because many tokens (SoftHSM among them) have
 //! CKM_ECDSA but not CKM_ECDSA_SHA256.
 
+mod certificates;
+
+pub use certificates::certificates;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -16,6 +20,7 @@ use cryptoki::types::AuthPin;
 use ring::digest::{SHA256, SHA384, digest};
 use zeroize::Zeroizing;
 
+use crate::core::cert::CertError;
 use crate::core::der::tlv;
 use crate::core::ids::hex;
 use crate::core::key::{KeyAlgorithm, KeyError, PublicKey};
@@ -211,7 +216,11 @@ fn ecdsa_der(both: &[u8]) -> Vec<u8> {
 
 /// Every private key that the URI fits.
 fn wanted(uri: &Pkcs11Uri) -> Vec<Attribute> {
-    let mut template = vec![Attribute::Class(ObjectClass::PRIVATE_KEY)];
+    of_class(ObjectClass::PRIVATE_KEY, uri)
+}
+
+fn of_class(class: ObjectClass, uri: &Pkcs11Uri) -> Vec<Attribute> {
+    let mut template = vec![Attribute::Class(class)];
     template.extend(uri.id.clone().map(Attribute::Id));
     let label = uri.object.as_ref();
     template.extend(label.map(|label| Attribute::Label(label.clone().into_bytes())));
@@ -435,6 +444,12 @@ fn ec_public(session: &Session, id: &[u8], label: &[u8]) -> Result<PublicKey, Pk
 /// No key from a token.
 #[derive(Debug, thiserror::Error)]
 pub enum Pkcs11Error {
+    /// What is called one is none.
+    #[error("the certificate in the token cannot be read")]
+    Certificate(#[from] CertError),
+    /// No such certificate.
+    #[error("no certificate `{0}` is in token `{1}`")]
+    CertificateMissing(String, String),
     /// A key of that name is there.
     #[error("there is a key `{0}` in token `{1}` already")]
     Exists(String, String),
@@ -502,6 +517,8 @@ impl Explain for Pkcs11Error {
     }
     fn code(&self) -> &'static str {
         match self {
+            Self::Certificate(error) => error.code(),
+            Self::CertificateMissing(..) => "pkcs11.certificate-missing",
             Self::Exists(..) => "pkcs11.exists",
             Self::Failed(_) => "pkcs11.failed",
             Self::Key(_) | Self::NoLabel | Self::Public(_) => "pkcs11.key",
@@ -519,6 +536,9 @@ impl Explain for Pkcs11Error {
         let text = match self {
             Self::Exists(..) => {
                 "use it: the same command without --generate-key; or name another object="
+            }
+            Self::CertificateMissing(..) => {
+                "`pkcs11-tool --list-objects --type cert` shows what is there"
             }
             Self::KeyMissing(..) => {
                 "name one of those with object=, or make it with `nameplate ca create --generate-key`"
@@ -544,7 +564,11 @@ impl Explain for Pkcs11Error {
                 "plug the token in, start its service, or mend token= in the URI; then run this again"
             }
             Self::PinSource(error) => return error.hint(),
-            Self::Failed(_) | Self::Key(_) | Self::PinText | Self::Public(_) => return None,
+            Self::Certificate(_)
+            | Self::Failed(_)
+            | Self::Key(_)
+            | Self::PinText
+            | Self::Public(_) => return None,
         };
         Some(text.into())
     }

@@ -9,7 +9,7 @@ use crate::core::endpoint::Endpoint;
 use crate::core::intake::{self, IntakeError, Item, Thing};
 use crate::core::pem;
 use crate::explain::{Explain, Kind};
-use crate::ports::{Browse, Dial, DialError, FileError, Files};
+use crate::ports::{Browse, DialError, FileError, Files, Look, Probe};
 
 /// The most files of one folder that are looked into.
 pub const MAX_FILES: usize = 100_000;
@@ -25,7 +25,7 @@ pub struct Gather<'a> {
     /// Lists folders.
     pub browse: &'a dyn Browse,
     /// Asks servers.
-    pub dial: &'a dyn Dial,
+    pub probe: &'a dyn Probe,
     /// The most that asking one server may take.
     pub timeout: Duration,
 }
@@ -147,7 +147,15 @@ impl Gather<'_> {
     }
 
     fn server(&self, endpoint: &Endpoint) -> Result<Artifact, GatherError> {
-        let seen = self.dial.probe(endpoint, self.timeout)?;
+        let seen = self.probe.look(&Look {
+            endpoint,
+            trust: None,
+            timeout: self.timeout,
+        });
+        // One that would not go on without a certificate of ours has shown its own: enough.
+        if let Some(error) = seen.error.filter(|_| seen.chain.is_empty()) {
+            return Err(error.into());
+        }
         let item = |certificate| Item {
             line: None,
             thing: Thing::Certificate {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::core::cert::Certificate;
-use crate::core::csr::{Csr, CsrError};
+use crate::core::csr::{Csr, CsrError, Keys};
 use crate::core::pem;
 use crate::core::record::{CertificateRecord, IdentityPurpose};
 use crate::explain::{Explain, Kind};
@@ -23,6 +23,8 @@ pub struct DeviceSign<'a> {
     pub issue: DeviceIssue<'a>,
     /// Looks into folders.
     pub browse: &'a dyn Browse,
+    /// Whose keys are certified.
+    pub keys: Keys,
 }
 
 /// A request, and where it stood.
@@ -100,7 +102,7 @@ impl DeviceSign<'_> {
         let stem = (!stdin)
             .then(|| Some(path.file_stem()?.to_str()?.to_owned()))
             .flatten();
-        match Csr::all(&bytes) {
+        match Csr::all(&bytes, self.keys) {
             Err(error) => all.push(Found {
                 place: name,
                 stem,

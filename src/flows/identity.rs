@@ -69,18 +69,28 @@ pub fn key(files: &dyn Files, path: &Path) -> Result<PrivateKey, IdentityError> 
 /// `file.*`, `cert.*`, `key.*`, `identity.key-encrypted`.
 pub fn load(files: &dyn Files, paths: &Paths) -> Result<Identity, IdentityError> {
     let key = key(files, &paths.key)?;
-    let mut presented = certificates(files, &paths.certificate)?;
-    if let Some(chain) = paths.chain.as_deref().filter(|path| files.exists(path)) {
-        let issuers = certificates(files, chain)?;
+    let certificate = certificates(files, &paths.certificate)?;
+    let chain = paths.chain.as_deref().filter(|path| files.exists(path));
+    let chain = chain.map(|path| certificates(files, path)).transpose()?;
+    Ok(Identity {
+        chain: presented(certificate, chain),
+        key,
+    })
+}
+
+/// As TLS presents them: the leaf, then its issuers, from a chain that begins with either.
+pub fn presented(
+    certificate: Vec<Certificate>,
+    chain: Option<Vec<Certificate>>,
+) -> Vec<Certificate> {
+    let mut presented = certificate;
+    if let Some(issuers) = chain {
         presented.truncate(1);
         let leaf_first =
             issuers.first().map(Certificate::id) == presented.first().map(Certificate::id);
         presented.extend(issuers.into_iter().skip(usize::from(leaf_first)));
     }
-    Ok(Identity {
-        chain: presented,
-        key,
-    })
+    presented
 }
 
 /// The client id under which a provisioned identity has connected, or its thing's name, where

@@ -1,21 +1,19 @@
 //! Gathers what the checks before the first connect need; judges nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::clock::{ClockGather, ClockRequest};
-use super::identity::{self, Paths};
+use super::identity::Paths;
 use crate::core::clock::kiss::Memory;
 use crate::core::endpoint::Endpoint;
-use crate::core::ids::hex;
-use crate::core::key::KeyFile;
-use crate::core::pem;
-use crate::core::preflight::{
-    CertificateFile, Facts, IdentityFacts, KeyFacts, Outcome, ServerFacts, Shown,
-};
+use crate::core::preflight::{Change, Facts, ShelfFacts, mends};
 use crate::core::time::Span;
-use crate::explain::{Explain, Failure};
-use crate::ports::{Dial, Files, Keygen};
+use crate::ports::{Access, Dial, Files, Keygen, Probe, Tokens};
+
+mod look;
+
+use look::say;
 
 /// The powers needed.
 pub struct Gather<'a> {
@@ -23,9 +21,15 @@ pub struct Gather<'a> {
     pub clock: ClockGather<'a>,
     /// The identity's files.
     pub files: &'a dyn Files,
+    /// Who may do what with them.
+    pub access: &'a dyn Access,
     /// A key's public half.
     pub keygen: &'a dyn Keygen,
-    /// The endpoint.
+    /// Keys and certificates in tokens.
+    pub tokens: &'a dyn Tokens,
+    /// A look at the endpoints.
+    pub probe: &'a dyn Probe,
+    /// Connections to them.
     pub dial: &'a dyn Dial,
 }
 
@@ -38,14 +42,36 @@ pub struct Request {
     pub clock: ClockRequest,
     /// The network is left out on purpose.
     pub offline: bool,
+    /// Algorithms that AWS IoT refuses are only warned of.
+    pub allow_unsupported: bool,
+    /// The thing name that the certificate must carry.
+    pub thing: Option<String>,
+    /// How long the device is to lie on a shelf.
+    pub shelf: Option<ShelfFacts>,
     /// The identity.
     pub identity: Option<Paths>,
-    /// The endpoint.
-    pub endpoint: Option<Endpoint>,
+    /// The endpoints, in the order in which the device uses them.
+    pub endpoints: Vec<Endpoint>,
+    /// Connect to each by MQTT, as this client or by the certificate's common name.
+    pub connect: Option<Option<String>>,
     /// Who may vouch for it; Amazon's roots when `None`.
     pub server_ca: Option<PathBuf>,
     /// The most that each exchange may take.
     pub timeout: Duration,
+}
+
+/// A mode that was set right, or could not be.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Fixed {
+    /// The file or folder.
+    pub path: String,
+    /// Its mode before, in octal.
+    pub from: String,
+    /// Its mode now.
+    pub to: String,
+    /// Why it is still as it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 impl Gather<'_> {
@@ -56,108 +82,37 @@ impl Gather<'_> {
             facts_version: Facts::VERSION,
             margin_s: request.margin.as_seconds(),
             offline: request.offline,
+            allow_unsupported: request.allow_unsupported,
+            thing: request.thing.clone(),
+            shelf: request.shelf,
             clock,
             identity: request.identity.as_ref().map(|paths| self.identity(paths)),
-            server: request
-                .endpoint
-                .as_ref()
-                .map(|endpoint| self.server(endpoint, request)),
+            servers: self.servers(request),
         }
     }
 
-    fn identity(&self, paths: &Paths) -> IdentityFacts {
-        let there = |path: &Option<PathBuf>| {
-            let path = path.as_deref()?;
-            Some(self.certificates(path))
+    /// Sets right the modes that are wrong beyond doubt, and says what it did.
+    pub fn fix(&self, request: &Request) -> Vec<Fixed> {
+        let Some(paths) = &request.identity else {
+            return Vec::new();
         };
-        IdentityFacts {
-            key: self.key(&paths.key),
-            certificate: self.certificates(&paths.certificate),
-            chain: there(&paths.chain),
-            ca: there(&paths.ca),
-        }
+        let identity = self.identity(paths);
+        let server_ca = request.server_ca.as_deref();
+        let server_ca = server_ca.and_then(|path| self.file(path));
+        let changes = mends(&identity, server_ca.as_ref());
+        changes
+            .into_iter()
+            .map(|change| self.mend(change))
+            .collect()
     }
 
-    fn key(&self, path: &Path) -> KeyFacts {
-        let mut facts = KeyFacts {
-            path: path.display().to_string(),
-            mode: self.files.mode(path).map(|mode| format!("{mode:04o}")),
-            algorithm: None,
-            public_key_sha256: None,
-            error: None,
-        };
-        let named = |failure: Failure| say(&failure, path);
-        let key = match self.files.read(path, pem::MAX_BYTES as u64) {
-            Ok(text) => KeyFile::parse(&text).map_err(|error| named(error.into())),
-            Err(error) => Err(named(error.into())),
-        };
-        let public = key.and_then(|key| match key {
-            KeyFile::Clear(key) => self
-                .keygen
-                .public_of(&key)
-                .map_err(|error| named(error.into())),
-            KeyFile::Encrypted(_) => Err(format!(
-                "`{}` is encrypted, and a device has nobody to type its passphrase",
-                path.display()
-            )),
-        });
-        match public {
-            Ok(public) => {
-                let digest = ring::digest::digest(&ring::digest::SHA256, public.spki());
-                facts.algorithm = Some(public.algorithm().to_string());
-                facts.public_key_sha256 = Some(hex(digest.as_ref()));
-            }
-            Err(error) => facts.error = Some(error),
-        }
-        facts
-    }
-
-    fn certificates(&self, path: &Path) -> CertificateFile {
-        let (certificates, error) = match identity::certificates(self.files, path) {
-            Ok(all) => (all.into_iter().map(Shown).collect(), None),
-            Err(error) => (Vec::new(), Some(say(&error.into(), path))),
-        };
-        CertificateFile {
-            path: path.display().to_string(),
-            certificates,
-            error,
+    fn mend(&self, change: Change) -> Fixed {
+        let outcome = self.access.set_mode(&change.path, change.to);
+        Fixed {
+            path: change.path.display().to_string(),
+            from: format!("{:04o}", change.from),
+            to: format!("{:04o}", change.to),
+            error: outcome.err().map(|error| say(&error.into(), &change.path)),
         }
     }
-
-    fn server(&self, endpoint: &Endpoint, request: &Request) -> ServerFacts {
-        let outcome = match self.dial.probe(endpoint, request.timeout) {
-            Ok(seen) => Outcome::Seen {
-                address: seen.address.to_string(),
-                tls_version: seen.tls_version,
-                chain: seen.chain.into_iter().map(Shown).collect(),
-            },
-            Err(error) => Outcome::Failed {
-                code: error.code().to_owned(),
-                message: error.to_string(),
-                hint: error.hint(),
-            },
-        };
-        ServerFacts {
-            endpoint: endpoint.clone(),
-            server_ca: request
-                .server_ca
-                .as_deref()
-                .map(|path| self.certificates(path)),
-            outcome,
-        }
-    }
-}
-
-/// An error and its reasons in one line that names the file.
-fn say(failure: &Failure, path: &Path) -> String {
-    let mut line = failure.message.clone();
-    let file = path.display().to_string();
-    if !line.contains(&file) {
-        line = format!("`{file}`: {line}");
-    }
-    for cause in &failure.causes {
-        line.push_str(": ");
-        line.push_str(cause);
-    }
-    line
 }

@@ -1,4 +1,4 @@
-//! Connections to a server: a look at its TLS face, and a channel over mutual TLS.
+//! Connections to a server: a channel over mutual TLS.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,13 +12,6 @@ use crate::explain::{Explain, Kind};
 
 /// Opens connections.
 pub trait Dial {
-    /// Connects, does a TLS handshake with SNI that trusts anything, and records what the server
-    /// showed. Sends no client certificate and no data.
-    ///
-    /// # Errors
-    /// `dial.*`, but never a fault of the server's certificate.
-    fn probe(&self, endpoint: &Endpoint, timeout: Duration) -> Result<ServerSeen, DialError>;
-
     /// Connects over mutual TLS. The server's name and chain are verified.
     ///
     /// # Errors
@@ -155,6 +148,14 @@ pub enum DialError {
     /// Something answers, but not TLS.
     #[error("what answers at `{0}` is not TLS")]
     NotTls(Endpoint),
+    /// The proxy on the way gives no tunnel.
+    #[error("the proxy `{proxy}` gives no tunnel: {reason}")]
+    Proxy {
+        /// The proxy.
+        proxy: Endpoint,
+        /// What it said, or why it was not reached.
+        reason: String,
+    },
     /// Nobody listens there.
     #[error("`{endpoint}` refused the TCP connection ({address})")]
     Refused {
@@ -201,6 +202,7 @@ impl Explain for DialError {
             }
             Self::Closed { .. }
             | Self::Dns { .. }
+            | Self::Proxy { .. }
             | Self::Refused { .. }
             | Self::Timeout { .. }
             | Self::Unreachable { .. } => Kind::Unavailable,
@@ -213,6 +215,7 @@ impl Explain for DialError {
             Self::Dns { .. } => "dial.dns",
             Self::Identity(_) => "dial.identity",
             Self::NotTls(_) => "dial.not-tls",
+            Self::Proxy { .. } => "dial.proxy",
             Self::Refused { .. } => "dial.refused",
             Self::Server(fault) => fault.code(),
             Self::Timeout { .. } => "dial.timeout",
@@ -232,6 +235,11 @@ impl Explain for DialError {
             Self::Identity(_) => "run `nameplate preflight` on this identity".into(),
             Self::NotTls(_) => {
                 "check the port: AWS IoT speaks MQTT over TLS on 8883, never 1883".into()
+            }
+            Self::Proxy { .. } => {
+                "check the proxy's address and login (--proxy, HTTPS_PROXY), and that it lets this \
+                 host and port through"
+                    .into()
             }
             Self::Refused { .. } => {
                 "check the port, and that the server runs (`nameplate sandbox status`)".into()

@@ -474,9 +474,10 @@ fn every_rule_and_check_is_explained_and_every_explained_one_exists() {
         ("core/template", &["template"], "templates"),
         (
             "core/preflight",
-            &["clock", "identity", "chain", "server"],
+            &["identity", "chain", "server", "mqtt", "shelf"],
             "preflight",
         ),
+        ("core/clock", &["clock"], "preflight"),
     ] {
         let (known, used) = (explained(topic), emitted(folder, prefixes));
         for id in &used {

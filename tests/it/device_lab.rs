@@ -43,6 +43,14 @@ impl Said {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: {self}"))
     }
 
+    /// The first check with this id.
+    pub(crate) fn check(&self, id: &str) -> Value {
+        let json = self.json();
+        let checks = json["verdict"]["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["id"] == id);
+        check.cloned().unwrap_or(Value::Null)
+    }
+
     /// The status of the first check with this id.
     pub(crate) fn status(&self, id: &str) -> String {
         let json = self.json();
@@ -288,47 +296,37 @@ impl Lab {
     /// The same with more lines of configuration.
     pub(crate) fn mosquitto_with(&self, more: &str) -> Running {
         self.leaf("broker", "broker", "ca", SERVER, "@2026-11-02 00:00:00");
-        let port = free_port();
-        let conf = format!(
-            "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
-             require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
-             user root\n{more}",
-            self.text("ca.pem"),
-            self.text("broker.pem"),
-            self.text("broker.key")
-        );
-        let file = self.text("mosquitto.conf");
-        fs::write(&file, conf).unwrap();
-        let mut command = Command::new("/usr/sbin/mosquitto");
-        command
-            .args(["-c", &file])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let running = Running {
-            child: command.spawn().expect("mosquitto is installed"),
-            port,
-        };
-        wait_for("mosquitto", || {
-            TcpStream::connect(("127.0.0.1", port)).is_ok()
-        });
-        running
+        let files = [
+            self.path("ca.pem"),
+            self.path("broker.pem"),
+            self.path("broker.key"),
+        ];
+        mosquitto(self.dir.path(), &files, more)
     }
 
     /// `openssl s_server` with this leaf.
     pub(crate) fn s_server(&self, name: &str) -> Running {
+        let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let files = [
+            "-quiet",
+            "-cert",
+            &self.text(&cert),
+            "-key",
+            &self.text(&key),
+        ];
+        self.s_server_with(&files, Stdio::null())
+    }
+
+    /// `openssl s_server` with these flags; what it says goes to `log`.
+    pub(crate) fn s_server_with(&self, flags: &[&str], log: Stdio) -> Running {
         let port = free_port();
         let mut command = Command::new("openssl");
         command
-            .args([
-                "s_server",
-                "-quiet",
-                "-accept",
-                &format!("127.0.0.1:{port}"),
-            ])
-            .args(["-cert", &self.text(&format!("{name}.pem"))])
-            .args(["-key", &self.text(&format!("{name}.key"))])
+            .args(["s_server", "-accept", &format!("127.0.0.1:{port}")])
+            .args(flags)
+            .current_dir(self.dir.path())
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(log)
             .stderr(Stdio::null());
         let running = Running {
             child: command.spawn().expect("openssl is installed"),
@@ -339,6 +337,107 @@ impl Lab {
         });
         running
     }
+}
+
+/// mosquitto that wants a client certificate: the files are the CA's, its own and its key's; `more` are
+/// further lines of its configuration.
+fn mosquitto(folder: &Path, [ca, certificate, key]: &[PathBuf; 3], more: &str) -> Running {
+    let port = free_port();
+    let conf = format!(
+        "listener {port} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
+         require_certificate true\nuse_identity_as_username true\nallow_anonymous false\n\
+         user root\n{more}",
+        ca.display(),
+        certificate.display(),
+        key.display()
+    );
+    let file = folder.join("mosquitto.conf");
+    fs::write(&file, conf).unwrap();
+    let mut command = Command::new("/usr/sbin/mosquitto");
+    command
+        .arg("-c")
+        .arg(&file)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let running = Running {
+        child: command.spawn().expect("mosquitto is installed"),
+        port,
+    };
+    wait_for("mosquitto", || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    running
+}
+
+/// nginx on a loopback port, as a TLS server with these directives.
+pub(crate) fn nginx(lab: &Lab, directives: &str) -> Running {
+    let port = free_port();
+    let folder = lab.path(&format!("nginx-{port}"));
+    fs::create_dir(&folder).unwrap();
+    let at = |name: &str| folder.join(name).display().to_string();
+    let conf = format!(
+        "daemon off;\nworker_processes 1;\nuser root;\npid {};\nerror_log {};\nevents {{}}\n\
+         http {{\naccess_log off;\nclient_body_temp_path {t};\nproxy_temp_path {t};\n\
+         fastcgi_temp_path {t};\nuwsgi_temp_path {t};\nscgi_temp_path {t};\nserver {{\n\
+         listen 127.0.0.1:{port} ssl;\n{directives}\n}}\n}}\n",
+        at("pid"),
+        at("log"),
+        t = at("temp"),
+    );
+    fs::write(folder.join("conf"), conf).unwrap();
+    let mut command = Command::new("/usr/sbin/nginx");
+    command
+        .args(["-p", &at(""), "-e", &at("log"), "-c", &at("conf")])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let running = Running {
+        child: command.spawn().expect("nginx is installed"),
+        port,
+    };
+    wait_for(&format!("nginx ({})", at("log")), || {
+        TcpStream::connect(("127.0.0.1", port)).is_ok()
+    });
+    running
+}
+
+/// An HTTP proxy that tunnels every CONNECT to a port of this machine: whoever gives `login`
+/// (`Basic …`), or anybody.
+pub(crate) fn tunnel_to(port: u16, login: Option<&'static str>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            std::thread::spawn(move || tunnel(client, port, login));
+        }
+    });
+    own
+}
+
+fn tunnel(mut client: TcpStream, port: u16, login: Option<&str>) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        if client.read(&mut byte).unwrap_or(0) == 0 {
+            return;
+        }
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let known =
+        login.is_none_or(|login| head.contains(&format!("Proxy-Authorization: {login}\r\n")));
+    if !head.starts_with("CONNECT ") || !known {
+        let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+        return;
+    }
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)) else {
+        let _ = client.write_all(b"HTTP/1.1 502 Bad Gateway\r\n\r\n");
+        return;
+    };
+    let _ = client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n");
+    let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+    let _ = std::io::copy(&mut server, &mut client);
+    let _ = client.shutdown(std::net::Shutdown::Both);
 }
 
 /// Runs the program, at a faked time if one is given.

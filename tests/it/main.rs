@@ -45,6 +45,11 @@ mod needs_renewal;
 mod pkcs11;
 mod policy;
 mod preflight;
+mod preflight_depth;
+mod preflight_flaws;
+mod preflight_peers;
+#[cfg(feature = "pkcs11")]
+mod preflight_token;
 mod profile;
 mod project;
 mod provision;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::project::{Project, tool};
 
-const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 /// A project with a SoftHSM token of its own, labelled `factory`, PIN 1234.
 pub(crate) struct Lab {
@@ -42,7 +42,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn program(&self, program: &str, args: &[&str]) {
+    pub(crate) fn program(&self, program: &str, args: &[&str]) {
         let output = Command::new(program)
             .args(args)
             .current_dir(self.project.root())

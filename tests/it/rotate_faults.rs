@@ -472,9 +472,6 @@ fn view(id: &CertificateId, status: CertificateStatus) -> CertificateView {
 struct FaultyDial<'a>(&'a Plane);
 
 impl Dial for FaultyDial<'_> {
-    fn probe(&self, _: &Endpoint, _: Duration) -> Result<ServerSeen, DialError> {
-        panic!("rotating does not probe")
-    }
     fn open(&self, target: &Target<'_>) -> Result<Box<dyn Channel>, DialError> {
         let address = "127.0.0.1:1".parse().unwrap();
         let refused = || DialError::Refused {

@@ -376,3 +376,33 @@ fn keys_made_elsewhere_are_copied_in_every_form() {
     assert_eq!(project.fails(&wrong), (3, "key.passphrase".into()));
     assert!(!project.path("devices/x").exists());
 }
+
+#[test]
+fn a_key_that_aws_refuses_is_certified_only_when_allowed() {
+    let project = Project::with_ca();
+    openssl(&project, "ed", (&["-newkey", "ed25519"], &[]));
+    openssl(&project, "p521", (P521, &[]));
+    let sign = ["device", "sign", "ed.csr", "--subject-from", "csr"];
+    assert_eq!(project.fails(&sign), (3, "csr.key".into()));
+    let output = project.run(&[&sign[..], &["--allow-unsupported"]].concat());
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("warning: `ed.csr`: Ed25519 keys"),
+        "{stderr}"
+    );
+    let device = leaf(&project, "ed");
+    assert_eq!(device.key_algorithm().to_string(), "Ed25519");
+    // The signature of a request proves the key, and one that cannot be verified proves nothing.
+    let issue = [
+        "device",
+        "issue",
+        "p521",
+        "--csr",
+        "p521.csr",
+        "--subject-from",
+        "csr",
+    ];
+    let issue = [&issue[..], &["--allow-unsupported"]].concat();
+    assert_eq!(project.fails(&issue), (3, "csr.signature".into()));
+}

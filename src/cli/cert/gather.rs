@@ -40,7 +40,7 @@ impl Places {
         Ok(Gather {
             files: &machine.files,
             browse: &machine.files,
-            dial: &machine.dial,
+            probe: &machine.dial,
             timeout: positive("--timeout", &self.timeout)?,
         })
     }

@@ -81,7 +81,7 @@ impl KeyArgs {
         let factory = access.factory;
         let wanted = names.wanted(profile);
         if let Some(path) = &self.csr {
-            let csr = read_one(path, factory)?;
+            let csr = read_one(path, self.rules.keys(), factory)?;
             let settled = rule::settle(&csr, &wanted, self.rules.rules())
                 .map_err(|error| at(&path.display().to_string(), error))?;
             let key = KeySource::Elsewhere(csr.public_key, None);

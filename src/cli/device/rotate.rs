@@ -110,7 +110,7 @@ impl Args {
         machine: &Machine,
     ) -> Result<(Endpoint, Vec<Certificate>), Failure> {
         let files = &machine.files;
-        let named = self.endpoint.endpoint(settings)?;
+        let named = self.endpoint.all(settings)?.into_iter().next();
         if let (None, Some((text, ca_file))) = (&named, running_endpoint(settings)) {
             let endpoint = Endpoint::parse(&text, Endpoint::MQTT_PORT)?;
             let ca_file = self.endpoint.server_ca(settings).unwrap_or(ca_file);

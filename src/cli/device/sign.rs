@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 
-use super::super::args_csr::{RuleArgs, at};
+use super::super::args_csr::{RuleArgs, at, note_unsupported};
 use super::super::args_issue::{CaArgs, CaHandle};
 use super::super::args_profile::{ProfileArgs, WindowArgs};
 use super::super::args_template::{Chosen, TemplateArgs};
@@ -134,6 +134,7 @@ impl Args {
         let flow = DeviceSign {
             issue: factory.issue(),
             browse: &factory.files,
+            keys: self.rules.keys(),
         };
         let found = flow.gather(&self.csr, &mut |path| {
             report::note(format_args!(
@@ -202,6 +203,7 @@ impl Args {
 
     fn order(&self, found: Found, profile: &Profile) -> Result<Order, Failure> {
         let csr = found.csr?;
+        note_unsupported(&found.place, &csr);
         let device = self.name(&csr, found.stem.as_deref())?;
         let names = self.profile.names(profile, device.as_str())?;
         let settled = settle(&csr, &names.wanted(profile), self.rules.rules())?;

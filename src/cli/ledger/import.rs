@@ -82,7 +82,7 @@ impl Args {
         let gather = Gather {
             files: &machine.files,
             browse: &machine.files,
-            dial: &machine.dial,
+            probe: &machine.dial,
             timeout: std::time::Duration::from_secs(Span::seconds(5).as_seconds().unsigned_abs()),
         };
         let place = |path: &PathBuf| {

@@ -10,20 +10,29 @@ use super::identity::{EndpointArgs, IdentityArgs, positive};
 use super::report::Report;
 use super::settings::Settings;
 use super::wire_device::Machine;
-use crate::core::preflight::{Answer, Check, Facts, Status, Verdict, judge};
+use super::wire_token::TokenArgs;
+use crate::core::bundle;
+use crate::core::endpoint::Endpoint;
+use crate::core::preflight::{Answer, Check, Facts, ShelfFacts, Status, Verdict, judge};
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
-use crate::flows::preflight::Request;
+use crate::flows::preflight::{Fixed, Request};
 use crate::ports::Files;
 
 /// The most of a facts file that is read.
 const MAX_FACTS_BYTES: u64 = 4 << 20;
+/// The most of a file with a key's URI that is read.
+const MAX_URI_BYTES: u64 = 4096;
 
 /// Check clock, identity, chain and server before the first connect
 ///
 /// Exit code 0: ready. 1: something must be mended. 4: it cannot be told, because the clock is not
 /// right or the network was in the way.
 #[derive(clap::Args, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     identity: IdentityArgs,
@@ -40,8 +49,33 @@ pub(super) struct Args {
     /// Warn when a validity window ends within this long [default: 1d]
     #[arg(long, value_name = "SPAN")]
     margin: Option<String>,
+    /// Foretell whether a device that lies without power for this long can still judge its
+    /// certificate when it starts
+    #[arg(long, value_name = "SPAN")]
+    shelf: Option<String>,
+    /// How far its real-time clock may drift meanwhile, in millionths (50 is 4.3 s a day)
+    #[arg(long, value_name = "PPM", requires = "shelf", default_value_t = 50,
+          value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    drift_ppm: u32,
+    /// The thing name that the certificate's common name must be
+    #[arg(long, value_name = "NAME", env = "NAMEPLATE_THING")]
+    thing: Option<String>,
+    /// Only warn of keys and signatures that AWS IoT refuses, for another server
+    #[arg(long)]
+    allow_unsupported: bool,
+    /// Connect to the endpoint by MQTT too: this is then the first connect
+    #[arg(long, conflicts_with = "offline")]
+    connect: bool,
+    /// The MQTT client id that the policy allows [default: the certificate's common name]
+    #[arg(long, value_name = "ID", requires = "connect")]
+    client_id: Option<String>,
+    /// Take away what others may do with key, folder and certificates, where that is certainly right
+    #[arg(long)]
+    fix: bool,
+    #[command(flatten)]
+    token: TokenArgs,
     /// Judge the facts of a `preflight --format json` kept earlier; `-` is stdin
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "cert", "chain", "key", "ca"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "cert", "chain", "key", "ca", "fix", "connect"])]
     facts: Option<PathBuf>,
     /// The most that each exchange with a server may take
     #[arg(long, value_name = "SPAN", default_value = "5s")]
@@ -52,6 +86,9 @@ pub(super) struct Args {
 #[derive(serde::Serialize)]
 pub(super) struct Preflight {
     verdict: Verdict,
+    /// What `--fix` did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    fixed: Vec<Fixed>,
     facts: Facts,
 }
 
@@ -65,33 +102,69 @@ enum Saved {
 
 impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Preflight, Failure> {
-        let machine = Machine::default();
-        let margin = self
-            .margin
-            .as_deref()
-            .map(|text| span("--margin", text))
-            .transpose()?;
-        let facts = if let Some(path) = &self.facts {
-            let kept = replay(&machine, path)?;
-            Facts {
-                margin_s: margin.map_or(kept.margin_s, Span::as_seconds),
-                ..kept
-            }
+        let endpoints = if self.offline {
+            Vec::new()
         } else {
-            let request = self.request(settings, &machine, margin.unwrap_or(Span::days(1)))?;
-            machine.gather().run(&request)
+            self.endpoint.all(settings)?
         };
+        let machine = Machine::through(self.endpoint.proxy(&endpoints)?);
+        if let Some(path) = &self.facts {
+            let facts = self.asked_again(replay(&machine, path)?)?;
+            return Ok(Preflight {
+                verdict: judge(&facts),
+                fixed: Vec::new(),
+                facts,
+            });
+        }
+        let request = self.request(settings, &machine, endpoints)?;
+        let tokens = self.token.tokens(settings);
+        let gather = machine.gather(&tokens);
+        let fixed = if self.fix {
+            gather.fix(&request)
+        } else {
+            Vec::new()
+        };
+        let facts = gather.run(&request);
         Ok(Preflight {
             verdict: judge(&facts),
+            fixed,
             facts,
         })
+    }
+
+    /// Kept facts, and what is asked of them now.
+    fn asked_again(&self, kept: Facts) -> Result<Facts, Failure> {
+        Ok(Facts {
+            facts_version: Facts::VERSION,
+            margin_s: self.margin()?.map_or(kept.margin_s, Span::as_seconds),
+            shelf: self.shelf()?.or(kept.shelf),
+            thing: self.thing.clone().or_else(|| kept.thing.clone()),
+            allow_unsupported: self.allow_unsupported || kept.allow_unsupported,
+            ..kept
+        })
+    }
+
+    fn margin(&self) -> Result<Option<Span>, Failure> {
+        let margin = self.margin.as_deref();
+        margin.map(|text| span("--margin", text)).transpose()
+    }
+
+    fn shelf(&self) -> Result<Option<ShelfFacts>, Failure> {
+        let Some(text) = &self.shelf else {
+            return Ok(None);
+        };
+        let storage = positive("--shelf", text)?;
+        Ok(Some(ShelfFacts {
+            storage_s: i64::try_from(storage.as_secs()).unwrap_or(i64::MAX),
+            drift_ppm: self.drift_ppm,
+        }))
     }
 
     fn request(
         &self,
         settings: &Settings,
         machine: &Machine,
-        margin: Span,
+        endpoints: Vec<Endpoint>,
     ) -> Result<Request, Failure> {
         let mut identity = self.identity.paths(settings)?;
         identity.ca = self.ca.clone().or(identity.ca);
@@ -102,23 +175,35 @@ impl Args {
         identity.chain = identity
             .chain
             .filter(|path| self.identity.names_chain() || machine.files.exists(path));
+        identity.key = key_in_token(&machine.files, identity.key)?;
         let timeout = positive("--timeout", &self.timeout)?;
         Ok(Request {
-            margin,
+            margin: self.margin()?.unwrap_or(Span::days(1)),
             clock: self
                 .time
                 .request(settings, machine, (self.offline, timeout))?,
             offline: self.offline,
+            allow_unsupported: self.allow_unsupported,
+            thing: self.thing.clone(),
+            shelf: self.shelf()?,
             identity: Some(identity),
-            endpoint: if self.offline {
-                None
-            } else {
-                self.endpoint.endpoint(settings)?
-            },
+            endpoints,
+            connect: self.connect.then(|| self.client_id.clone()),
             server_ca: self.endpoint.server_ca(settings),
             timeout,
         })
     }
+}
+
+/// An identity folder holds a key, or the URI of one in a token.
+fn key_in_token(files: &dyn Files, key: PathBuf) -> Result<PathBuf, Failure> {
+    let uri = key.with_file_name(bundle::KEY_URI);
+    let named = key.file_name().is_some_and(|name| name == bundle::KEY);
+    if !named || files.exists(&key) || !files.exists(&uri) {
+        return Ok(key);
+    }
+    let text = files.read(&uri, MAX_URI_BYTES)?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&text).trim()))
 }
 
 fn replay(machine: &Machine, path: &std::path::Path) -> Result<Facts, Failure> {
@@ -139,7 +224,7 @@ fn replay(machine: &Machine, path: &std::path::Path) -> Result<Facts, Failure> {
     };
     let saved: Saved = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     let (Saved::Report { facts } | Saved::Bare(facts)) = saved;
-    if facts.facts_version == Facts::VERSION {
+    if (1..=Facts::VERSION).contains(&facts.facts_version) {
         return Ok(facts);
     }
     Err(wrong(format!(
@@ -161,16 +246,55 @@ impl Report for Preflight {
 impl fmt::Display for Preflight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = &self.verdict;
-        let answer = match verdict.answer {
-            Answer::Ready => "READY",
-            Answer::NotReady => "NOT READY",
-            Answer::CannotTell => "CANNOT TELL",
-        };
+        let answer = word(verdict.answer);
         writeln!(f, "{answer}: {}", verdict.summary)?;
+        if let Some(remedy) = &verdict.remedy {
+            writeln!(f, "  -> {remedy}")?;
+        }
+        for fixed in &self.fixed {
+            write_fixed(f, fixed)?;
+        }
+        let mut about = None;
         for check in &verdict.checks {
+            if about != check.endpoint.as_ref() && verdict.endpoints.len() > 1 {
+                about = check.endpoint.as_ref();
+                write_endpoint(f, verdict, about)?;
+            }
             write_check(f, check)?;
         }
         f.write_str(&picture::draw(verdict))
+    }
+}
+
+fn write_fixed(f: &mut fmt::Formatter<'_>, fixed: &Fixed) -> fmt::Result {
+    let Fixed { path, from, to, .. } = fixed;
+    match &fixed.error {
+        None => writeln!(f, "fixed {path}: mode {from} is {to} now"),
+        Some(error) => writeln!(f, "NOT fixed {path}: mode is still {from}: {error}"),
+    }
+}
+
+fn write_endpoint(
+    f: &mut fmt::Formatter<'_>,
+    verdict: &Verdict,
+    endpoint: Option<&String>,
+) -> fmt::Result {
+    let found = verdict
+        .endpoints
+        .iter()
+        .find(|one| Some(&one.endpoint) == endpoint);
+    let Some(one) = found else {
+        return Ok(());
+    };
+    let answer = word(one.answer);
+    writeln!(f, "\n{}: {answer}: {}", one.endpoint, one.summary)
+}
+
+fn word(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Ready => "READY",
+        Answer::NotReady => "NOT READY",
+        Answer::CannotTell => "CANNOT TELL",
     }
 }
 
@@ -181,7 +305,10 @@ fn write_check(f: &mut fmt::Formatter<'_>, check: &Check) -> fmt::Result {
         Status::Fail => "FAIL",
         Status::Skip => "skip",
     };
-    writeln!(f, "{word:<5}{:<20} {}", check.id, check.fact)?;
+    let because = check
+        .because
+        .map_or_else(String::new, |id| format!(" (because of {id})"));
+    writeln!(f, "{word:<5}{:<20} {}{because}", check.id, check.fact)?;
     match &check.remedy {
         Some(remedy) => writeln!(f, "     {:<20} -> {remedy}", ""),
         None => Ok(()),

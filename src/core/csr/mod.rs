@@ -94,13 +94,30 @@ fn named(oid: &str) -> &str {
     }
 }
 
+/// Whose keys are certified.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Keys {
+    /// Those that AWS IoT takes.
+    Supported,
+    /// Every one whose signature can be verified: Ed25519 too.
+    Any,
+}
+
 impl Csr {
     /// Reads one request, PEM or DER.
     ///
     /// # Errors
     /// `pem.*`, `csr.*`.
     pub fn from_pem_or_der(bytes: &[u8]) -> Result<Self, CsrError> {
-        let mut all = Self::all(bytes)?;
+        Self::one(bytes, Keys::Supported)
+    }
+
+    /// As [`Self::from_pem_or_der`], with a choice of keys.
+    ///
+    /// # Errors
+    /// `pem.*`, `csr.*`.
+    pub fn one(bytes: &[u8], keys: Keys) -> Result<Self, CsrError> {
+        let mut all = Self::all(bytes, keys)?;
         match (all.len(), all.pop()) {
             (1, Some(one)) => Ok(one),
             (count, _) => Err(CsrError::Many(count)),
@@ -111,9 +128,9 @@ impl Csr {
     ///
     /// # Errors
     /// `pem.*`, `csr.*`; `csr.none` when there is no request.
-    pub fn all(bytes: &[u8]) -> Result<Vec<Self>, CsrError> {
+    pub fn all(bytes: &[u8], keys: Keys) -> Result<Vec<Self>, CsrError> {
         if bytes.first() == Some(&0x30) {
-            return Ok(vec![Self::from_der(bytes)?]);
+            return Ok(vec![Self::read(bytes, keys)?]);
         }
         let blocks = pem::parse(bytes)?;
         let is_request =
@@ -121,7 +138,7 @@ impl Csr {
         let all: Vec<Self> = blocks
             .iter()
             .filter(|block| is_request(&block.label))
-            .map(|block| Self::from_der(&block.der))
+            .map(|block| Self::read(&block.der, keys))
             .collect::<Result<_, _>>()?;
         if all.is_empty() {
             return Err(CsrError::None(blocks[0].label.clone()));
@@ -134,6 +151,10 @@ impl Csr {
     /// # Errors
     /// `csr.der`, `csr.key`, `csr.signature`, `csr.size`.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
+        Self::read(der, Keys::Supported)
+    }
+
+    fn read(der: &[u8], keys: Keys) -> Result<Self, CsrError> {
         if der.len() > MAX_DER_BYTES {
             return Err(CsrError::Size(der.len()));
         }
@@ -154,6 +175,8 @@ impl Csr {
         match public_key.algorithm() {
             KeyAlgorithm::EcP256 | KeyAlgorithm::EcP384 => {}
             KeyAlgorithm::Rsa(bits) if bits >= 2048 => {}
+            // Whether its holder has it is still proved: by the request's signature.
+            _ if keys == Keys::Any => {}
             other => return Err(CsrError::Key(other)),
         }
         signature::verify_request(outer, key.whole).map_err(CsrError::Signature)?;
@@ -346,7 +369,9 @@ impl Explain for CsrError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Key(_) => Some(
-                "make another key on the device: openssl ecparam -name prime256v1 -genkey".into(),
+                "make another key on the device: openssl ecparam -name prime256v1 -genkey; or, for \
+                 another server than AWS IoT, --allow-unsupported"
+                    .into(),
             ),
             Self::Many(_) => Some("sign them all with `nameplate device sign FILE`".into()),
             Self::Signature(_) => Some("make the request again on the device".into()),

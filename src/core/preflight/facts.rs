@@ -16,17 +16,55 @@ pub struct Facts {
     /// Whether the network was left out on purpose.
     #[serde(default)]
     pub offline: bool,
+    /// Whether algorithms that AWS IoT refuses are only warned of.
+    #[serde(default)]
+    pub allow_unsupported: bool,
+    /// The thing name that the certificate must carry, if one was given.
+    #[serde(default)]
+    pub thing: Option<String>,
+    /// How long the device is to lie on a shelf, if that was asked.
+    #[serde(default)]
+    pub shelf: Option<ShelfFacts>,
     /// What is known of the time.
     pub clock: ClockFacts,
     /// The identity, if one was looked at.
     pub identity: Option<IdentityFacts>,
-    /// The server, if one was looked at.
-    pub server: Option<ServerFacts>,
+    /// The servers that were looked at, in the order in which the device would use them.
+    #[serde(default, alias = "server", deserialize_with = "one_or_many")]
+    pub servers: Vec<ServerFacts>,
 }
 
 impl Facts {
-    /// The form described here.
-    pub const VERSION: u32 = 1;
+    /// The form described here. Version 1 had one `server` and less of everything; it is still read.
+    pub const VERSION: u32 = 2;
+}
+
+/// Version 1 had one server, or null.
+fn one_or_many<'de, D>(deserializer: D) -> Result<Vec<ServerFacts>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        Many(Vec<ServerFacts>),
+        One(Box<ServerFacts>),
+        None,
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::Many(many) => many,
+        Form::One(one) => vec![*one],
+        Form::None => Vec::new(),
+    })
+}
+
+/// A time without power.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct ShelfFacts {
+    /// How long, in seconds.
+    pub storage_s: i64,
+    /// How far the real-time clock may drift, in millionths: 50 is 4.3 s a day.
+    pub drift_ppm: u32,
 }
 
 /// The files of an identity.
@@ -49,6 +87,15 @@ pub struct KeyFacts {
     pub path: String,
     /// Its permission bits, in octal, such as `0600`.
     pub mode: Option<String>,
+    /// Who owns it, and what folder it is in; `None` for a key in a token.
+    #[serde(default)]
+    pub access: Option<FileFacts>,
+    /// The folder that holds it: who may put another key in its place.
+    #[serde(default)]
+    pub folder: Option<FileFacts>,
+    /// Whether a signature made with it verified; `None` when none was made.
+    #[serde(default)]
+    pub signs: Option<bool>,
     /// Its algorithm.
     pub algorithm: Option<String>,
     /// SHA-256 of the public half's `SubjectPublicKeyInfo`, in hexadecimal.
@@ -57,11 +104,31 @@ pub struct KeyFacts {
     pub error: Option<String>,
 }
 
+/// Who may do what with a file or a folder.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct FileFacts {
+    /// The file.
+    pub path: String,
+    /// Its permission bits, in octal.
+    pub mode: String,
+    /// Its owner's user id.
+    pub uid: u32,
+    /// Its group's id.
+    pub gid: u32,
+    /// Whether the name is a symbolic link; mode and owner are those of what it leads to.
+    pub link: bool,
+    /// The user and group that looked.
+    pub seen_by: (u32, u32),
+}
+
 /// A file of certificates.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CertificateFile {
-    /// The file.
+    /// The file, or the URI of a token's object.
     pub path: String,
+    /// Who may change it; `None` for what is in a token.
+    #[serde(default)]
+    pub access: Option<FileFacts>,
     /// What it holds, in order.
     pub certificates: Vec<Shown>,
     /// Why it could not be read.
@@ -85,8 +152,45 @@ pub struct ServerFacts {
     pub endpoint: Endpoint,
     /// The trusted CAs; Amazon's, which are built in, when `None`.
     pub server_ca: Option<CertificateFile>,
+    /// The proxy that was gone through, without its login.
+    #[serde(default)]
+    pub proxy: Option<Endpoint>,
+    /// What the name leads to; empty behind a proxy, which looks it up itself.
+    #[serde(default)]
+    pub addresses: Vec<String>,
+    /// The protocol offered by ALPN.
+    #[serde(default)]
+    pub alpn: Option<String>,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub elapsed_ms: u64,
     /// What came of it.
     pub outcome: Outcome,
+    /// What came of connecting, if that was asked for.
+    #[serde(default)]
+    pub mqtt: Option<MqttFacts>,
+}
+
+/// One MQTT CONNECT with the device's identity.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct MqttFacts {
+    /// As whom.
+    pub client_id: String,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+    /// Why there was no CONNACK with code 0; `None` when there was.
+    pub failed: Option<Ended>,
+}
+
+/// Why something did not come about.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct Ended {
+    /// Stable dotted name, such as `dial.refused`.
+    pub code: String,
+    /// One line.
+    pub message: String,
+    /// What to do.
+    pub hint: Option<String>,
 }
 
 /// What came of looking.
@@ -101,16 +205,33 @@ pub enum Outcome {
         tls_version: Option<String>,
         /// Its chain, leaf first.
         chain: Vec<Shown>,
+        /// The cipher suite agreed on.
+        #[serde(default)]
+        cipher_suite: Option<String>,
+        /// The protocol it took of those offered by ALPN.
+        #[serde(default)]
+        alpn: Option<String>,
+        /// Whether it proved that it holds its certificate's key.
+        #[serde(default)]
+        possession: Option<bool>,
+        /// What client certificate it asked for, if it did.
+        #[serde(default)]
+        client_auth: Option<ClientAuthFacts>,
+        /// Why the handshake ended early; `None` when it was done, or we refused the chain.
+        #[serde(default)]
+        ended: Option<Ended>,
     },
     /// It showed nothing.
-    Failed {
-        /// Stable dotted name, such as `dial.refused`.
-        code: String,
-        /// One line.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
-    },
+    Failed(Ended),
+}
+
+/// What client certificate a server asks for.
+#[derive(Clone, Debug, Eq, PartialEq, Deserialize, Serialize)]
+pub struct ClientAuthFacts {
+    /// The signature schemes it takes, by their names in RFC 8446 §4.2.3.
+    pub schemes: Vec<String>,
+    /// The subjects of the CAs it names, DER in hexadecimal; none is any.
+    pub authorities: Vec<String>,
 }
 
 /// A certificate in the facts: PEM, with a summary for people.

@@ -3,12 +3,24 @@
 //! A clock that is known to be wrong outranks everything; a definite no outranks a clock that
 //! nothing confirms; and a network that was not reached proves nothing about the identity.
 
+mod access;
+mod chain;
+mod connected;
 mod facts;
 mod identity;
 mod server;
+mod shelf;
+mod verdict;
 
-pub use facts::{CertificateFile, Facts, IdentityFacts, KeyFacts, Outcome, ServerFacts, Shown};
+pub use access::{Change, mends};
+pub use facts::{
+    CertificateFile, ClientAuthFacts, Ended, Facts, FileFacts, IdentityFacts, KeyFacts, MqttFacts,
+    Outcome, ServerFacts, ShelfFacts, Shown,
+};
+pub use shelf::{Prediction, predict};
+pub use verdict::{Answer, EndpointVerdict, Verdict};
 
+use crate::core::cert::Certificate;
 pub use crate::core::check::{Check, Status, Weight};
 use crate::core::clock;
 use crate::core::time::{Span, Standing, TimeBounds, UtcTime, Validity};
@@ -22,37 +34,6 @@ pub struct Window {
     pub validity: Validity,
 }
 
-/// The answer as a whole.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// Connect.
-    Ready,
-    /// Something must be mended first.
-    NotReady,
-    /// It cannot be told: the clock or the network comes first.
-    CannotTell,
-}
-
-/// What the facts come to.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Verdict {
-    /// The answer.
-    pub answer: Answer,
-    /// The check that decided it; `None` when ready.
-    pub cause: Option<&'static str>,
-    /// One line.
-    pub summary: String,
-    /// What the system clock says.
-    pub clock: UtcTime,
-    /// Where the true time lies.
-    pub interval: TimeBounds,
-    /// The windows that were held against it.
-    pub windows: Vec<Window>,
-    /// Every check, in order.
-    pub checks: Vec<Check>,
-}
-
 /// Judges; the same facts give the same verdict on any machine at any time.
 pub fn judge(facts: &Facts) -> Verdict {
     let clock = clock::judge(&facts.clock);
@@ -64,57 +45,30 @@ pub fn judge(facts: &Facts) -> Verdict {
         },
         checks: clock.checks,
         windows: Vec::new(),
+        allow_unsupported: facts.allow_unsupported,
+        thing: facts.thing.clone(),
+        shelf: facts.shelf,
+        floor: facts.clock.floor,
+        prediction: None,
     };
     if let Some(identity) = &facts.identity {
         identity::judge(identity, &mut board);
     }
-    match &facts.server {
-        Some(server) => server::judge(server, &mut board),
-        None => board.checks.push(server::not_looked_at(facts.offline)),
+    if facts.servers.is_empty() {
+        board.checks.push(server::not_looked_at(facts.offline));
     }
-    let Board {
-        checks, windows, ..
-    } = board;
-    let ranked = [
-        Weight::ClockWrong,
-        Weight::Definite,
-        Weight::ClockUnknown,
-        Weight::Network,
-    ];
-    let cause = ranked
-        .iter()
-        .find_map(|weight| checks.iter().find(|check| check.weight == *weight));
-    let (answer, summary) = summarise(cause, &checks);
-    Verdict {
-        answer,
-        cause: cause.map(|check| check.id),
-        summary,
-        clock: facts.clock.wall(),
-        interval: bounds,
-        windows,
-        checks,
+    let own = facts.identity.as_ref().map_or_else(Vec::new, presented);
+    for server in &facts.servers {
+        server::judge(server, &own, &mut board);
     }
+    verdict::conclude(facts, board)
 }
 
-fn summarise(cause: Option<&Check>, checks: &[Check]) -> (Answer, String) {
-    let count = |status| checks.iter().filter(|check| check.status == status).count();
-    let Some(cause) = cause else {
-        let warned = match count(Status::Warn) {
-            0 => String::new(),
-            1 => ", 1 warning".to_owned(),
-            n => format!(", {n} warnings"),
-        };
-        let passed = count(Status::Pass);
-        return (Answer::Ready, format!("{passed} checks passed{warned}"));
-    };
-    let fact = &cause.fact;
-    match cause.weight {
-        Weight::ClockWrong | Weight::ClockUnknown => {
-            (Answer::CannotTell, format!("fix the clock first: {fact}"))
-        }
-        Weight::Network => (Answer::CannotTell, fact.clone()),
-        Weight::Definite | Weight::None => (Answer::NotReady, fact.clone()),
-    }
+/// The device's leaf and all that may vouch for it.
+fn presented(identity: &IdentityFacts) -> Vec<Certificate> {
+    let more = [&identity.chain, &identity.ca];
+    let files = std::iter::once(&identity.certificate).chain(more.into_iter().flatten());
+    files.flat_map(CertificateFile::all).collect()
 }
 
 /// What has been found so far.
@@ -122,6 +76,11 @@ struct Board {
     time: Time,
     checks: Vec<Check>,
     windows: Vec<Window>,
+    allow_unsupported: bool,
+    thing: Option<String>,
+    shelf: Option<ShelfFacts>,
+    floor: UtcTime,
+    prediction: Option<Prediction>,
 }
 
 /// What windows are held against.

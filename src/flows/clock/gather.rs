@@ -14,8 +14,8 @@ use crate::core::endpoint::Endpoint;
 use crate::core::nts::trust::Trust;
 use crate::core::time::{Span, UtcTime};
 use crate::ports::{
-    Clock, DaemonPlace, Dial, Entropy, FileError, Files, Heard, KernelClock, NtsKeys, TimeDaemons,
-    TimeSource,
+    Clock, DaemonPlace, Entropy, FileError, Files, Heard, KernelClock, Look, NtsKeys, Probe,
+    TimeDaemons, TimeSource,
 };
 
 /// A daemon of this machine answers at once, or not at all.
@@ -41,7 +41,7 @@ pub struct ClockGather<'a> {
     /// What was kept.
     pub files: &'a dyn Files,
     /// A TLS server, as the last resort.
-    pub dial: &'a dyn Dial,
+    pub probe: &'a dyn Probe,
 }
 
 /// Whom to ask.
@@ -143,11 +143,17 @@ impl ClockGather<'_> {
     /// The window of a server's chain, if it leads to a trusted root by the rule that NTS servers are
     /// judged by: the clock that would judge its dates is what is asked for.
     fn tls(&self, ask: &TlsAsk, trust: &Trust, timeout: Duration) -> TlsFacts {
-        let seen = self.dial.probe(&ask.endpoint, timeout);
-        let window = seen.map_err(|error| error.to_string()).and_then(|seen| {
-            let accepted = trust.accept(seen.chain, &ask.endpoint.host);
-            accepted.map_err(|fault| fault.to_string())
+        let seen = self.probe.look(&Look {
+            endpoint: &ask.endpoint,
+            trust: None,
+            timeout,
         });
+        let window = match seen.error.filter(|_| seen.chain.is_empty()) {
+            Some(error) => Err(error.to_string()),
+            None => trust
+                .accept(seen.chain, &ask.endpoint.host)
+                .map_err(|fault| fault.to_string()),
+        };
         TlsFacts {
             endpoint: ask.endpoint.clone(),
             window: window.as_ref().ok().map(|accepted| accepted.window),

@@ -48,10 +48,6 @@ impl Entropy for Lab {
 }
 
 impl Dial for Lab {
-    fn probe(&self, _: &Endpoint, _: Duration) -> Result<ServerSeen, DialError> {
-        panic!("connecting does not probe")
-    }
-
     fn open(&self, target: &Target<'_>) -> Result<Box<dyn Channel>, DialError> {
         let n = self.dialled.replace(self.dialled.get() + 1);
         let endpoint = target.endpoint.clone();
