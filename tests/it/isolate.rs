@@ -160,3 +160,82 @@ fn a_bomb_ends_soon() {
         began.elapsed()
     );
 }
+
+/// Runs it to its end; its exit code, its stdout, and its peak memory in MiB.
+fn watched(folder: &Path, words: &[&str]) -> (Option<i32>, String, u64) {
+    let out = std::fs::File::create(folder.join("out")).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_nameplate"))
+        .args(words)
+        .current_dir(folder)
+        .stdout(out)
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    let exit = loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak_kib = peak_kib.max(kib.unwrap_or(0));
+        if let Some(exit) = child.try_wait().unwrap() {
+            break exit;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let out = std::fs::read_to_string(folder.join("out")).unwrap();
+    (exit.code(), out, peak_kib / 1024)
+}
+
+#[test]
+fn a_million_names_take_bounded_time_and_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..1_000_000).map(|n| format!("pump-{n:07}\n")).collect();
+    std::fs::write(folder.path().join("names"), names.concat()).unwrap();
+    let connect = allow("Connect", &format!("client/{NAME}"));
+    let common_name = "${iot:Certificate.Subject.CommonName}";
+    let words = |more: &[&'static str]| {
+        let base = ["policy", "isolate", "p.json", "--names-file", "names"];
+        [&base[..], more].concat()
+    };
+    let begun = Instant::now();
+    // Whole levels, parts of levels that the list keeps apart, and a document that is full of
+    // variables that are the name, too.
+    let parts = [allow("Publish", &format!("topic/d/{NAME}*"))];
+    let same = (0..13).map(|n| {
+        let name = if n % 2 == 0 { NAME } else { common_name };
+        allow("Publish", &format!("topic/{n}/{name}/data"))
+    });
+    let same: Vec<String> = same.collect();
+    let cases: [(&[String], &[&'static str]); 2] = [
+        (&parts, &[]),
+        (&same, &["--same", "iot:Certificate.Subject.CommonName"]),
+    ];
+    for (statements, more) in cases {
+        policy(folder.path(), &[&[connect.clone()], statements].concat());
+        let size = std::fs::metadata(folder.path().join("p.json"))
+            .unwrap()
+            .len();
+        assert!(more.is_empty() || (1_700..2_048).contains(&size), "{size}");
+        let (code, out, mib) = watched(folder.path(), &words(more));
+        assert_eq!(code, Some(0), "{out}");
+        assert!(out.starts_with("proved: "), "{out}");
+        assert!(mib < 256, "{mib} MiB");
+    }
+    // One that begins with another is found among them.
+    policy(folder.path(), &[&[connect][..], &parts].concat());
+    let names = [&names[..], &["pump-04711230\n".to_owned()]].concat();
+    std::fs::write(folder.path().join("names"), names.concat()).unwrap();
+    let (code, out, mib) = watched(folder.path(), &words(&[]));
+    assert_eq!(code, Some(1), "{out}");
+    assert!(
+        out.contains("pump-0471123") && out.contains("pump-04711230"),
+        "{out}"
+    );
+    assert!(mib < 256, "{mib} MiB");
+    // Seconds, not minutes, also in a debug build on a busy machine.
+    assert!(
+        begun.elapsed() < Duration::from_secs(240),
+        "{:?}",
+        begun.elapsed()
+    );
+}

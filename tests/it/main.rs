@@ -9,6 +9,7 @@
 
 mod batch;
 mod batch_outputs;
+mod bombs;
 mod ca;
 mod ca_interop;
 mod cert;

@@ -586,3 +586,15 @@ fn bombs_do_no_harm() {
     // Unoptimised, and beside other tests.
     assert!(begun.elapsed().as_secs() < 8, "{:?}", begun.elapsed());
 }
+
+#[test]
+fn a_name_for_two_statements_is_found() {
+    let named = |sid: &str| {
+        let plain = allow("iot:Connect", "ARN:client/THING");
+        plain.replacen('{', &format!(r#"{{"Sid":"{sid}","#), 1)
+    };
+    let rules = found(&[named("a"), named("a")].join(","));
+    assert!(rules.contains(&"policy.sid-twice"), "{rules:?}");
+    let rules = found(&[named("a"), named("b")].join(","));
+    assert!(!rules.contains(&"policy.sid-twice"), "{rules:?}");
+}
