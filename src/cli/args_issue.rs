@@ -10,9 +10,10 @@ use super::report::note;
 use super::settings::Settings;
 use super::wire::factory::{Factory, passphrases, shown, signer_of};
 use crate::core::cert::Certificate;
+use crate::core::flaw::CaFlaw;
 use crate::core::key::KeyAlgorithm;
 use crate::core::lifetime::{Lifetime, OnCaExpiry};
-use crate::core::record::AuthorityRecord;
+use crate::core::record::{AuthorityRecord, Origin};
 use crate::core::time::Span;
 use crate::explain::{Failure, Kind};
 use crate::flows::ca_create::{CERTIFICATE, CHAIN, KEY, KEY_URI, read_key, read_key_uri};
@@ -99,6 +100,8 @@ pub(super) struct CaHandle {
     /// This CA first, then those above it, up to the root when it is known.
     pub(super) chain: Vec<Certificate>,
     pub(super) signer: Box<dyn Signer>,
+    /// It is wrong on purpose.
+    pub(super) flawed: bool,
 }
 
 impl CaHandle {
@@ -108,6 +111,7 @@ impl CaHandle {
             name: &self.name,
             chain: &self.chain,
             signer: &*self.signer,
+            flawed: self.flawed,
         }
     }
 }
@@ -115,12 +119,26 @@ impl CaHandle {
 impl CaArgs {
     /// Opens the CA named by flag, environment or configuration.
     pub(super) fn load(&self, settings: &Settings, factory: &Factory) -> Result<CaHandle, Failure> {
-        let named = self.ca.as_ref().or(settings.file.issue.ca.as_ref());
-        let name = match named {
-            Some(name) => name.clone(),
-            None => only_ca(factory)?,
-        };
+        let name = self.name(settings, factory)?;
         load_ca(&name, &self.passphrase, (settings, factory))
+    }
+
+    /// The same, also one that is wrong on purpose.
+    pub(super) fn load_any(
+        &self,
+        settings: &Settings,
+        factory: &Factory,
+    ) -> Result<CaHandle, Failure> {
+        let name = self.name(settings, factory)?;
+        load_any_ca(&name, &self.passphrase, (settings, factory))
+    }
+
+    fn name(&self, settings: &Settings, factory: &Factory) -> Result<String, Failure> {
+        let named = self.ca.as_ref().or(settings.file.issue.ca.as_ref());
+        match named {
+            Some(name) => Ok(name.clone()),
+            None => only_ca(factory),
+        }
     }
 }
 
@@ -128,10 +146,13 @@ impl CaArgs {
 fn only_ca(factory: &Factory) -> Result<String, Failure> {
     let all = factory.ledger.authorities()?;
     let is_parent = |ca: &AuthorityRecord| {
-        all.iter()
-            .any(|other| other.parent.as_ref() == Some(ca.certificate.id()))
+        let others = all.iter();
+        let mut sound = others.filter(|other| !matches!(other.origin, Origin::Flawed(_)));
+        sound.any(|other| other.parent.as_ref() == Some(ca.certificate.id()))
     };
-    let lowest: Vec<&AuthorityRecord> = all.iter().filter(|ca| !is_parent(ca)).collect();
+    let sound = |ca: &&AuthorityRecord| !matches!(ca.origin, Origin::Flawed(_));
+    let lowest = all.iter().filter(sound).filter(|ca| !is_parent(ca));
+    let lowest: Vec<&AuthorityRecord> = lowest.collect();
     match lowest[..] {
         [one] => Ok(one.name.clone()),
         [] => Err(
@@ -147,8 +168,35 @@ fn only_ca(factory: &Factory) -> Result<String, Failure> {
     }
 }
 
-/// Opens one CA: certificate, chain and key, checked against each other.
+/// Opens one CA: certificate, chain and key, checked against each other. One that is wrong on purpose
+/// is refused.
 pub(super) fn load_ca(
+    name: &str,
+    passphrase: &PassphraseArgs,
+    (settings, factory): (&Settings, &Factory),
+) -> Result<CaHandle, Failure> {
+    match ca_flaw(name, factory)? {
+        None => load_any_ca(name, passphrase, (settings, factory)),
+        Some(flaw) => {
+            let message = format!("the CA `{name}` is wrong on purpose: {}", flaw.what());
+            Err(Failure::new(Kind::Refused, "ca.flawed", message)
+                .hint("only `device issue` signs with it; name another CA"))
+        }
+    }
+}
+
+/// What is wrong with a CA on purpose.
+pub(super) fn ca_flaw(name: &str, factory: &Factory) -> Result<Option<CaFlaw>, Failure> {
+    let known = factory.ledger.authorities()?;
+    let found = known.iter().find(|ca| ca.name == name);
+    Ok(found.and_then(|ca| match ca.origin {
+        Origin::Flawed(flaw) => Some(flaw),
+        Origin::Created | Origin::Imported => None,
+    }))
+}
+
+/// The same as [`load_ca`], also one that is wrong on purpose.
+pub(super) fn load_any_ca(
     name: &str,
     passphrase: &PassphraseArgs,
     (settings, factory): (&Settings, &Factory),
@@ -167,6 +215,7 @@ pub(super) fn load_ca(
         name: name.to_owned(),
         chain,
         signer,
+        flawed: ca_flaw(name, factory)?.is_some(),
     };
     handle.issuer().view()?;
     Ok(handle)

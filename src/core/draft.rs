@@ -110,6 +110,16 @@ impl IssuerView {
         })
     }
 
+    /// For a CA that is wrong on purpose: whatever it says of itself, and with its key's own
+    /// identifier.
+    pub fn from_flawed_ca(ca: &Certificate) -> Self {
+        Self {
+            name: ca.subject_der.clone(),
+            public: ca.public_key.clone(),
+            key_id: ca.public_key.key_id().to_vec(),
+        }
+    }
+
     /// For a certificate that signs itself.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use ring::digest::{Digest, SHA256, digest};
 
 use crate::core::cert::Certificate;
+use crate::core::flaw::CaFlaw;
 use crate::core::ids::{CertificateId, hex};
 use crate::core::revocation::{Revocation, RevocationReason};
 use crate::core::time::{UtcTime, Validity};
@@ -279,19 +280,47 @@ pub struct AuthorityRecord {
 }
 
 /// Where a CA came from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
     /// Made here.
     Created,
+    /// Made here, wrong on purpose.
+    Flawed(CaFlaw),
     /// Brought from elsewhere.
     Imported,
 }
 
-words!(Origin {
-    Created = "created",
-    Imported = "imported",
-});
+impl Origin {
+    /// The word in the ledger and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Flawed(flaw) => flaw.origin(),
+            Self::Imported => "imported",
+        }
+    }
+
+    /// Reads the word back; `None` for another.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "created" => Some(Self::Created),
+            "imported" => Some(Self::Imported),
+            other => CaFlaw::from_origin(other).map(Self::Flawed),
+        }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl serde::Serialize for Origin {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
 
 impl AuthorityRecord {
     /// The name events call it by.

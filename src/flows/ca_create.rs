@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::core::bundle::Secrecy;
 use crate::core::cert::{CertError, Certificate};
 use crate::core::draft::{Draft, DraftError, DraftSpec, Extras, IssuerView, Purpose};
+use crate::core::flaw::{self, CaFlaw};
 use crate::core::key::{KeyAlgorithm, KeyError, KeyFile, PrivateKey};
 use crate::core::key_uri::{KeyUri, KeyUriError};
 use crate::core::lifetime::{Lifetime, LifetimeError};
@@ -25,6 +26,9 @@ pub const KEY_URI: &str = "ca.key.uri";
 pub const CERTIFICATE: &str = "cert.pem";
 /// The CA's certificate and those above it, up to the root.
 pub const CHAIN: &str = "chain.pem";
+
+/// In the folder of a CA that is wrong on purpose: one line, the flaw.
+pub const FLAW: &str = "FLAWED";
 
 /// The most bytes of a `ca.key.uri`.
 const MAX_KEY_URI: u64 = 4096;
@@ -77,6 +81,8 @@ pub struct Request<'a> {
     pub passphrase: Option<&'a [u8]>,
     /// The CA above; `None` makes a root.
     pub parent: Option<Issuer<'a>>,
+    /// What is to be wrong on purpose.
+    pub flaw: Option<CaFlaw>,
 }
 
 /// What was made.
@@ -112,17 +118,17 @@ impl CaCreate<'_> {
             });
         }
         // Everything that can be refused is refused before the key is made.
-        if let Some(parent) = &request.parent {
-            parent.may_have_ca_below()?;
-            parent.view()?;
-        }
+        may_stand_below(request)?;
         let ca_window = request
             .parent
             .as_ref()
             .map(|ca| ca.window(now))
             .transpose()?;
-        let validity = request.lifetime.resolve(now, ca_window.as_ref())?;
+        let asked = request.lifetime.resolve(now, ca_window.as_ref())?;
+        let wrong = |flaw: CaFlaw| flaw.window(asked, (now, ca_window));
+        let validity = request.flaw.map_or(asked, wrong);
         let key = self.claim_key(request)?;
+        self.mark(request)?;
         let (certificate, chain) = self.sign(request, key.signer(), validity)?;
         self.save(request, &certificate, &chain)?;
         let authority = self.write_down(request, certificate)?;
@@ -181,10 +187,40 @@ impl CaCreate<'_> {
             None => certificate.is_self_issued(),
         };
         let same = key.signer().public().bits() == certificate.public_key.bits()
-            && certificate.subject == request.subject;
-        (same && issued_by_parent)
+            && certificate.subject == request.subject
+            && self.marked(request)? == request.flaw.map(CaFlaw::word).map(str::to_owned);
+        (same && (issued_by_parent || request.flaw.is_some()))
             .then_some(certificate)
             .ok_or_else(foreign)
+    }
+
+    /// Says in the folder what is wrong with the CA, before it is made: the next run must not take
+    /// it for a good one.
+    fn mark(&self, request: &Request<'_>) -> Result<(), CaCreateError> {
+        let path = request.folder.join(FLAW);
+        match (request.flaw, self.files.exists(&path)) {
+            (None, false) => Ok(()),
+            (None, true) => Err(CaCreateError::Foreign(path)),
+            (Some(flaw), _) => self
+                .files
+                .replace(
+                    &path,
+                    format!("{}\n", flaw.word()).as_bytes(),
+                    Secrecy::Public,
+                )
+                .map_err(CaCreateError::Claim),
+        }
+    }
+
+    /// What the folder says is wrong with the CA.
+    fn marked(&self, request: &Request<'_>) -> Result<Option<String>, CaCreateError> {
+        let path = request.folder.join(FLAW);
+        if !self.files.exists(&path) {
+            return Ok(None);
+        }
+        let text = self.files.read(&path, MAX_KEY_URI);
+        let text = text.map_err(CaCreateError::Read)?;
+        Ok(Some(String::from_utf8_lossy(&text).trim().to_owned()))
     }
 
     fn write_down(
@@ -198,7 +234,7 @@ impl CaCreate<'_> {
             parent: parent.map(|ca| ca.id().clone()),
             certificate,
             folder: request.folder.clone(),
-            origin: Origin::Created,
+            origin: request.flaw.map_or(Origin::Created, Origin::Flawed),
             created: self.clock.now(),
         };
         self.ledger.add_authority(&authority)?;
@@ -276,17 +312,47 @@ impl CaCreate<'_> {
             },
             &view,
         )?;
-        let signature = match &request.parent {
-            Some(parent) => parent.signer.sign(draft.tbs())?,
-            None => key.sign(draft.tbs())?,
+        let signer = request.parent.as_ref().map_or(key, |parent| parent.signer);
+        let certificate = match request.flaw {
+            None => {
+                let signature = signer.sign(draft.tbs())?;
+                draft.seal(&signature)?
+            }
+            Some(flaw) => {
+                let tbs = flaw.spoil(draft.tbs())?;
+                let signature = flaw.spoil_signature(signer.sign(&tbs)?);
+                flaw::assemble(&tbs, &signature)?
+            }
         };
-        let certificate = draft.seal(&signature)?;
         let above = request.parent.map_or(&[][..], |parent| parent.chain);
         let chain = std::iter::once(certificate.clone())
             .chain(above.iter().cloned())
             .collect();
         Ok((certificate, chain))
     }
+}
+
+/// Whether the CA above may have the new one below it; where that is what is to be wrong, that it
+/// may not.
+fn may_stand_below(request: &Request<'_>) -> Result<(), CaCreateError> {
+    let unfit = |why| CaCreateError::Flaw(why);
+    let Some(parent) = &request.parent else {
+        return match request.flaw {
+            Some(flaw) if flaw.needs_parent() => Err(unfit("it needs a CA above: --parent")),
+            _ => Ok(()),
+        };
+    };
+    match (parent.may_have_ca_below(), request.flaw) {
+        (Ok(()), Some(CaFlaw::PathLength)) => {
+            return Err(unfit(
+                "the CA above may have one below it, so nothing would be wrong",
+            ));
+        }
+        (Err(_), Some(CaFlaw::PathLength)) | (Ok(()), _) => {}
+        (Err(error), _) => return Err(error.into()),
+    }
+    parent.view()?;
+    Ok(())
 }
 
 /// A CA's key, ready to sign.
@@ -412,6 +478,9 @@ pub enum CaCreateError {
     /// A certificate is where ours would go, and the ledger does not know it.
     #[error("`{0}` is there already, but the ledger does not know it")]
     Foreign(PathBuf),
+    /// This flaw cannot be had so.
+    #[error("the flaw cannot be made: {0}")]
+    Flaw(&'static str),
     /// The CA above cannot issue.
     #[error(transparent)]
     Issuer(#[from] IssuerError),
@@ -469,9 +538,11 @@ impl CaCreateError {
             Self::Ledger(e) => e,
             Self::Lifetime(e) => e,
             Self::Sign(e) => e,
-            Self::Exists(_) | Self::Foreign(_) | Self::Known(_) | Self::PassphraseMissing(_) => {
-                return None;
-            }
+            Self::Exists(_)
+            | Self::Flaw(_)
+            | Self::Foreign(_)
+            | Self::Known(_)
+            | Self::PassphraseMissing(_) => return None,
         })
     }
 }
@@ -479,13 +550,14 @@ impl CaCreateError {
 impl Explain for CaCreateError {
     fn kind(&self) -> Kind {
         match self {
-            Self::PassphraseMissing(_) => Kind::Input,
+            Self::PassphraseMissing(_) | Self::Flaw(_) => Kind::Input,
             other => other.inner().map_or(Kind::Refused, Explain::kind),
         }
     }
     fn code(&self) -> &'static str {
         match self {
             Self::Exists(_) | Self::Known(_) => "ca.exists",
+            Self::Flaw(_) => "ca.flaw",
             Self::Foreign(_) => "ca.foreign",
             Self::PassphraseMissing(_) => "ca.passphrase-missing",
             other => other.inner().map_or("ca.create", Explain::code),

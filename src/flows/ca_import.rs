@@ -89,6 +89,7 @@ impl CaImport<'_> {
             name: request.name,
             chain: &chain,
             signer: key.signer(),
+            flawed: false,
         };
         issuer.view()?;
         let own = issuer.certificate()?;

@@ -17,6 +17,8 @@ pub struct Issuer<'a> {
     pub chain: &'a [Certificate],
     /// Its key.
     pub signer: &'a dyn Signer,
+    /// It is wrong on purpose, and signs all the same.
+    pub flawed: bool,
 }
 
 impl<'a> Issuer<'a> {
@@ -34,6 +36,12 @@ impl<'a> Issuer<'a> {
     /// `ca.expired`, `ca.not-yet-valid`, `ca.window`.
     pub fn window(&self, now: UtcTime) -> Result<Validity, IssuerError> {
         let mut window = self.certificate()?.validity;
+        if self.flawed {
+            return Ok(Validity {
+                not_before: UtcTime::from_unix(0),
+                not_after: UtcTime::NO_EXPIRY,
+            });
+        }
         for ca in self.chain {
             let name = || ca.subject.to_string();
             if now > ca.validity.not_after {
@@ -55,6 +63,9 @@ impl<'a> Issuer<'a> {
         let certificate = self.certificate()?;
         if certificate.public_key.bits() != self.signer.public().bits() {
             return Err(IssuerError::KeyMismatch(self.name.to_owned()));
+        }
+        if self.flawed {
+            return Ok(IssuerView::from_flawed_ca(certificate));
         }
         IssuerView::from_ca(certificate).map_err(IssuerError::Draft)
     }

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use nameplate::core::cert::{CLIENT_AUTH, Certificate};
-use nameplate::core::flaw::Flaw;
+use nameplate::core::flaw::{CaFlaw, Flaw};
 use nameplate::core::key::KeyAlgorithm;
 use nameplate::core::time::Span;
 
@@ -105,11 +105,12 @@ fn each_flaw_is_the_only_one() {
         openssl_error(&project, "good", &["-x509_strict", "-auth_level", "2"]),
         0
     );
-    for flaw in Flaw::ALL {
+    for flaw in Flaw::ALL.iter().filter(|flaw| **flaw != Flaw::FlawedCa) {
         let device = format!("d-{flaw}", flaw = flaw.word());
         let report = project.ok(&["device", "issue", &device, "--flaw", flaw.word()]);
         assert_eq!(report["flaw"], flaw.word());
         let (expected, error): (&[&str], u32) = match flaw {
+            Flaw::FlawedCa => unreachable!("it comes with a CA"),
             Flaw::BadSignature => (&["signature"], 7),
             Flaw::CaTrue => (&["basic constraints"], 0),
             Flaw::Expired => (&["over"], 10),
@@ -191,4 +192,145 @@ fn a_flaw_is_asked_for_by_name_and_shown_everywhere() {
     project.ok(&[&both[..], &["name-mismatch"]].concat());
     let leaf = read(&project, "devices/srv/device.crt.pem");
     assert_eq!(leaf.alternative_names, ["DNS:somebody-else"]);
+}
+
+/// The number of the first error that OpenSSL meets for a device below a CA, down from `top`.
+fn below(project: &Project, ca: &str, above: &[&str]) -> u32 {
+    let untrusted: Vec<String> = above
+        .iter()
+        .chain([&ca])
+        .map(|name| std::fs::read_to_string(project.path(&format!("ca/{name}/cert.pem"))).unwrap())
+        .collect();
+    std::fs::write(project.path("untrusted.pem"), untrusted.concat()).unwrap();
+    let leaf = format!("devices/below-{ca}/device.crt.pem");
+    let output = Command::new("openssl")
+        .args([
+            "verify",
+            "-CAfile",
+            "ca/top/cert.pem",
+            "-untrusted",
+            "untrusted.pem",
+            &leaf,
+        ])
+        .current_dir(project.root())
+        .output()
+        .expect("openssl is installed");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let number = text
+        .split("error ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next());
+    number.map_or(0, |number| number.parse().unwrap())
+}
+
+#[test]
+fn what_a_flawed_ca_signs_is_refused() {
+    let project = Project::new();
+    project.ok(&["ca", "create", "top", "--unencrypted"]);
+    let create = |name: &str, parent: &str, more: &[&str]| {
+        let base = ["ca", "create", name, "--parent", parent, "--unencrypted"];
+        project.ok(&[&base[..], more].concat())
+    };
+    create("mid", "top", &[]);
+    let mut seen = Vec::new();
+    for flaw in CaFlaw::ALL {
+        let name = flaw.word();
+        let parent = if *flaw == CaFlaw::PathLength {
+            "mid"
+        } else {
+            "top"
+        };
+        let made = create(name, parent, &["--flaw", name]);
+        assert_eq!(made["origin"], flaw.origin());
+        assert_eq!(
+            std::fs::read_to_string(project.path(&format!("ca/{name}/FLAWED")))
+                .unwrap()
+                .trim(),
+            name
+        );
+        let device = format!("below-{name}");
+        project.ok(&["device", "issue", &device, "--ca", name]);
+        assert_eq!(
+            project.ok(&["device", "show", &device])["certificates"][0]["flaw"],
+            "flawed-ca"
+        );
+        let above: &[&str] = if parent == "mid" { &["mid"] } else { &[] };
+        seen.push((name, below(&project, name, above)));
+    }
+    let expected = [
+        ("bad-signature", 7),
+        ("expired", 10),
+        ("name-constraints", 47),
+        ("no-cert-sign", 79),
+        ("not-a-ca", 79),
+        ("not-yet-valid", 9),
+        ("outlives-parent", 0),
+        ("path-length", 25),
+        ("unknown-critical", 34),
+        ("v1", 79),
+        ("wrong-aki", 20),
+        ("wrong-ski", 20),
+    ];
+    assert_eq!(seen, expected);
+    let of = |name: &str| {
+        read(&project, &format!("ca/{name}/cert.pem"))
+            .validity
+            .not_after
+    };
+    assert!(of("outlives-parent") > of("top"));
+
+    // Nobody takes one for a good one.
+    let refused = |args: &[&str]| assert_eq!(project.fails(args), (5, "ca.flawed".to_owned()));
+    refused(&["ca", "create", "x", "--parent", "expired", "--unencrypted"]);
+    refused(&["ca", "crl", "expired"]);
+    std::fs::write(project.path("l.csv"), "name\na\n").unwrap();
+    refused(&["device", "batch", "l.csv", "--ca", "expired"]);
+    refused(&[
+        "--target",
+        "aws",
+        "--region",
+        "eu-west-1",
+        "ca",
+        "register",
+        "expired",
+        "--yes",
+    ]);
+    project.ok(&["device", "issue", "good"]);
+    let good = read(&project, "devices/good/device.crt.pem");
+    let mid = read(&project, "ca/mid/cert.pem");
+    assert_eq!(
+        good.issuer_der, mid.subject_der,
+        "the only sound CA without one below it"
+    );
+    project.ok(&["ledger", "verify"]);
+    let unfit = [
+        "ca",
+        "create",
+        "x",
+        "--unencrypted",
+        "--flaw",
+        "path-length",
+    ];
+    assert_eq!(project.fails(&unfit), (3, "ca.flaw".to_owned()));
+    let room = [&unfit[..], &["--parent", "top"]].concat();
+    assert_eq!(project.fails(&room), (3, "ca.flaw".to_owned()));
+    let unknown = ["ca", "create", "x", "--flaw", "none"];
+    assert_eq!(project.run(&unknown).status.code(), Some(2));
+}
+
+#[test]
+fn a_flawed_ca_is_not_finished_as_a_good_one() {
+    let create = ["ca", "create", "old", "--unencrypted"];
+    let flawed = [&create[..], &["--flaw", "expired"]].concat();
+    let other = Project::new();
+    other.ok(&flawed);
+    // As if the run had been killed before the CA was written down.
+    assert!(other.path("ledger.sqlite").exists());
+    for file in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        let _ = std::fs::remove_file(other.path(file));
+    }
+    assert_eq!(other.fails(&create), (5, "ca.foreign".to_owned()));
+    let unlike = [&create[..], &["--flaw", "v1"]].concat();
+    assert_eq!(other.fails(&unlike), (5, "ca.foreign".to_owned()));
+    assert_eq!(other.ok(&flawed)["origin"], "flawed: expired");
 }

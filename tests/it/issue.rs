@@ -134,6 +134,7 @@ fn fails_once(source: &KeySource, (fail_at, writes): (usize, usize), with_key: b
             elsewhere: None,
             passphrase: None,
             parent: None,
+            flaw: None,
         })
         .unwrap();
     let key = ca_create::read_key(&Disk, &ca_folder.join(ca_create::KEY), None).unwrap();
@@ -150,6 +151,7 @@ fn fails_once(source: &KeySource, (fail_at, writes): (usize, usize), with_key: b
             name: "ca",
             chain: &chain,
             signer: &signer,
+            flawed: false,
         },
         template: None,
         purpose: Purpose::Device,

@@ -569,6 +569,7 @@ impl Lab {
             elsewhere: None,
             passphrase: None,
             parent: None,
+            flaw: None,
         })
         .unwrap();
         let key_file = place.path().join("ca").join(ca_create::KEY);
@@ -621,6 +622,7 @@ impl Lab {
             name: "ca",
             chain: &self.chain,
             signer: &self.signer,
+            flawed: false,
         }
     }
 

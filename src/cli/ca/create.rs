@@ -3,14 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
 use super::super::args_issue::{Ask, CaHandle, Curve, LifetimeArgs, PassphraseArgs, load_ca};
 use super::super::args_profile::CaProfileArgs;
-use super::super::report::Report;
+use super::super::report::{Report, note};
 use super::super::settings::Settings;
 use super::super::wire::factory::{Factory, signer_of};
 use super::super::wire::keys::OpenedKey;
 use super::view::{CaView, check_name};
 use crate::core::draft::Purpose;
+use crate::core::flaw::CaFlaw;
 use crate::core::key::KeyAlgorithm;
 use crate::core::key_uri::KeyUri;
 use crate::core::lifetime::{Lifetime, OnCaExpiry};
@@ -55,9 +58,18 @@ pub(in crate::cli) struct Args {
     /// A file that holds the parent key's passphrase [default: the same passphrase]
     #[arg(long, value_name = "FILE", requires = "parent")]
     parent_passphrase_file: Option<PathBuf>,
+    /// Make the CA wrong on purpose, for tests; the ledger remembers it
+    #[arg(long, value_name = "FLAW", value_parser = flaws())]
+    flaw: Option<CaFlaw>,
     /// Leave the new key unencrypted; a passphrase is then the parent's
     #[arg(long)]
     unencrypted: bool,
+}
+
+fn flaws() -> impl TypedValueParser<Value = CaFlaw> {
+    let word = |flaw: &CaFlaw| PossibleValue::new(flaw.word()).help(flaw.what());
+    PossibleValuesParser::new(CaFlaw::ALL.iter().map(word))
+        .try_map(|word| CaFlaw::from_word(&word).ok_or("no such flaw"))
 }
 
 /// What was made.
@@ -93,6 +105,7 @@ impl Args {
             elsewhere: key.as_ref().map(OpenedKey::elsewhere),
             passphrase: secret.as_ref().map(|secret| &secret[..]),
             parent: parent.as_ref().map(|ca| ca.issuer()),
+            flaw: self.flaw,
         };
         let flow = CaCreate {
             clock: &factory.clock,
@@ -103,6 +116,11 @@ impl Args {
             signer_of: &signer_of,
         };
         let created = flow.run(&request)?;
+        if let Some(what) = self.flaw.map(CaFlaw::what) {
+            note(format_args!(
+                "warning: this CA is FLAWED on purpose: {what}"
+            ));
+        }
         Ok(Created {
             ca: CaView::new(&created.authority, factory.clock.now()),
             encrypted: secret.is_some(),

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::super::args_issue::{PassphraseArgs, ca_chain, load_ca};
+use super::super::args::Target;
+use super::super::args_issue::{PassphraseArgs, ca_chain, ca_flaw, load_any_ca};
 use super::super::report::{Report, note};
 use super::super::settings::Settings;
 use super::super::wire::factory::Factory;
@@ -86,6 +87,15 @@ impl Args {
         let ca = ca_chain(&self.name, (settings, &factory))?.swap_remove(0);
         let wanted = self.wanted(ca);
         let Connected { plane, target, .. } = &connect(settings)?;
+        if let (Some(flaw), Target::Aws) = (ca_flaw(&self.name, &factory)?, target.kind) {
+            let message = format!(
+                "the CA `{}` is wrong on purpose: {}",
+                self.name,
+                flaw.what()
+            );
+            return Err(Failure::new(Kind::Refused, "ca.flawed", message)
+                .hint("register it at the sandbox, to see what AWS IoT says of it"));
+        }
         let flow = CaRegister {
             clock: &factory.clock,
             entropy: &factory.entropy,
@@ -103,7 +113,7 @@ impl Args {
             Plan::Register => {
                 // The key is opened only when it is needed: a second run asks no passphrase.
                 let proves = wanted.mode == CertificateMode::Default;
-                let open = || load_ca(&self.name, &self.passphrase, (settings, &factory));
+                let open = || load_any_ca(&self.name, &self.passphrase, (settings, &factory));
                 let handle = proves.then(open).transpose()?;
                 flow.register(&wanted, handle.as_ref().map(|ca| &*ca.signer))?;
                 Outcome::Registered

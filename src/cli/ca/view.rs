@@ -133,8 +133,12 @@ impl CaView {
             not_before: self.not_before,
             not_after: self.not_after,
         };
+        let flawed = match self.origin {
+            Origin::Flawed(_) => format!(" ({})", self.origin),
+            Origin::Created | Origin::Imported => String::new(),
+        };
         format!(
-            "{}  {}  {}\n  {}\n  {}, key {}",
+            "{}  {}  {}{flawed}\n  {}\n  {}, key {}",
             self.name,
             self.id.short(),
             self.subject,

@@ -137,7 +137,7 @@ impl Args {
         let profile = self.profile.load(settings)?;
         let names = self.profile.names(&profile, self.name.as_str())?;
         let folder = self.folder(settings)?;
-        let ca = self.ca.load(settings, &factory)?;
+        let ca = self.ca.load_any(settings, &factory)?;
         let access = Access {
             factory: &factory,
             settings,
@@ -145,6 +145,7 @@ impl Args {
         };
         let whose = (&self.name, names);
         let Holder { key, settled, flaw } = self.key.holder(whose, &profile, &access)?;
+        let flaw = flaw.or(ca.flawed.then_some(Flaw::FlawedCa));
         let (origin, key_uri) = (Origin::of(&key), key.uri().cloned());
         let request = Request {
             device: self.name.to_string(),

@@ -52,7 +52,9 @@ pub(super) struct KeyArgs {
 
 fn flaws() -> impl TypedValueParser<Value = Flaw> {
     let word = |flaw: &Flaw| PossibleValue::new(flaw.word()).help(flaw.what());
-    PossibleValuesParser::new(Flaw::ALL.iter().map(word))
+    // That of its CA comes with the CA.
+    let asked = Flaw::ALL.iter().filter(|flaw| **flaw != Flaw::FlawedCa);
+    PossibleValuesParser::new(asked.map(word))
         .try_map(|word| Flaw::from_word(&word).ok_or("no such flaw"))
 }
 

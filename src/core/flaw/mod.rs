@@ -1,12 +1,17 @@
 //! Certificates that are wrong on purpose, so that tests can see who refuses them. Each flaw changes
 //! one thing and leaves the rest as it should be.
 
+/// CAs that are wrong on purpose.
+mod ca;
+
 use crate::core::cert::Certificate;
 use crate::core::der::{Element, children, first, tlv};
 use crate::core::draft::{DraftError, Purpose};
 use crate::core::key::{KeyError, KeyFile, PrivateKey, PublicKey};
 use crate::core::subject::Subject;
 use crate::core::time::{Span, UtcTime, Validity};
+
+pub use ca::CaFlaw;
 
 /// A key that everybody has: RSA of 1024 bits. It protects nothing.
 const WEAK_KEY: &str = include_str!("weak-key.pem");
@@ -45,6 +50,8 @@ flaws! {
     CaTrue = "ca-true", "it says that it is a CA";
     /// The window lies in the past.
     Expired = "expired", "its last second has passed";
+    /// Signed by a CA that is wrong on purpose; comes with the CA, and is not asked for.
+    FlawedCa = "flawed-ca", "a CA that is wrong on purpose signed it";
     /// No extendedKeyUsage.
     MissingEku = "missing-eku", "it has no extended key usage";
     /// Common name and alternative names are another's.
@@ -119,7 +126,7 @@ impl Flaw {
         let change = match self {
             Self::CaTrue => Change::Put(BASIC_CONSTRAINTS, tlv(0x30, &[&[1, 1, 0xff]])),
             Self::MissingEku => Change::Drop(EXTENDED_KEY_USAGE),
-            Self::UnknownCritical => Change::Add,
+            Self::UnknownCritical => Change::Add(UNKNOWN.to_vec()),
             Self::V1 => Change::Version1,
             Self::WrongAki => {
                 Change::Put(AUTHORITY_KEY_ID, tlv(0x30, &[&tlv(0x80, &[&[0x5a; 20]])]))
@@ -176,10 +183,13 @@ const BASIC_CONSTRAINTS: u8 = 19;
 const AUTHORITY_KEY_ID: u8 = 35;
 const EXTENDED_KEY_USAGE: u8 = 37;
 
+/// An unknown critical extension: 2.999, the arc for examples (X.660).
+const UNKNOWN: [u8; 13] = [0x30, 11, 6, 2, 0x88, 0x37, 1, 1, 0xff, 4, 2, 5, 0];
+
 /// What is done to a to-be-signed part.
 enum Change {
-    /// An unknown critical extension more: 2.999, the arc for examples (X.660).
-    Add,
+    /// One more extension, whole.
+    Add(Vec<u8>),
     /// Without the extension.
     Drop(u8),
     /// The extension with another value.
@@ -201,9 +211,8 @@ impl Change {
         for extension in extensions {
             changed.extend(self.extension(extension));
         }
-        if matches!(self, Self::Add) {
-            let unknown = [&[6, 2, 0x88, 0x37][..], &[1, 1, 0xff], &[4, 2, 5, 0]];
-            changed.push(tlv(0x30, &unknown));
+        if let Self::Add(extension) = self {
+            changed.push(extension.clone());
         }
         let all: Vec<&[u8]> = changed.iter().map(Vec::as_slice).collect();
         let last = tlv(last.tag, &[&tlv(0x30, &all)]);
@@ -261,7 +270,7 @@ mod tests {
     #[test]
     fn words_are_told_apart_and_in_order() {
         let words: Vec<&str> = Flaw::ALL.iter().map(|flaw| flaw.word()).collect();
-        assert!(words.is_sorted() && words.len() == 15);
+        assert!(words.is_sorted() && words.len() == 16);
         for flaw in Flaw::ALL {
             assert_eq!(Flaw::from_word(flaw.word()), Some(*flaw));
         }

@@ -562,6 +562,7 @@ impl Bench {
                 name: "ca",
                 chain: std::slice::from_ref(&self.ca),
                 signer: &self.signer,
+                flawed: false,
             },
             batch: "b",
             fail_if_exists,
