@@ -211,7 +211,10 @@ fn a_million_names_take_bounded_time_and_memory() {
         (&same, &["--same", "iot:Certificate.Subject.CommonName"]),
     ];
     for (statements, more) in cases {
-        policy(folder.path(), &[&[connect.clone()], statements].concat());
+        policy(
+            folder.path(),
+            &[std::slice::from_ref(&connect), statements].concat(),
+        );
         let size = std::fs::metadata(folder.path().join("p.json"))
             .unwrap()
             .len();
@@ -234,7 +237,7 @@ fn a_million_names_take_bounded_time_and_memory() {
     assert!(mib < 256, "{mib} MiB");
     // Seconds, not minutes, also in a debug build on a busy machine.
     assert!(
-        begun.elapsed() < Duration::from_secs(240),
+        begun.elapsed() < Duration::from_mins(4),
         "{:?}",
         begun.elapsed()
     );

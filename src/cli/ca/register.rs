@@ -86,8 +86,7 @@ impl Args {
         let factory = Factory::open(settings)?;
         let ca = ca_chain(&self.name, (settings, &factory))?.swap_remove(0);
         let wanted = self.wanted(ca);
-        let Connected { plane, target, .. } = &connect(settings)?;
-        if let (Some(flaw), Target::Aws) = (ca_flaw(&self.name, &factory)?, target.kind) {
+        if let (Some(flaw), Target::Aws) = (ca_flaw(&self.name, &factory)?, settings.target) {
             let message = format!(
                 "the CA `{}` is wrong on purpose: {}",
                 self.name,
@@ -96,6 +95,7 @@ impl Args {
             return Err(Failure::new(Kind::Refused, "ca.flawed", message)
                 .hint("register it at the sandbox, to see what AWS IoT says of it"));
         }
+        let Connected { plane, target, .. } = &connect(settings)?;
         let flow = CaRegister {
             clock: &factory.clock,
             entropy: &factory.entropy,

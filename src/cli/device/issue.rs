@@ -143,9 +143,8 @@ impl Args {
             settings,
             token: &self.ca.passphrase.token,
         };
-        let whose = (&self.name, names);
-        let Holder { key, settled, flaw } = self.key.holder(whose, &profile, &access)?;
-        let flaw = flaw.or(ca.flawed.then_some(Flaw::FlawedCa));
+        let holder = self.key.holder((&self.name, names), &profile, &access)?;
+        let Holder { key, settled, flaw } = holder.below(ca.flawed);
         let (origin, key_uri) = (Origin::of(&key), key.uri().cloned());
         let request = Request {
             device: self.name.to_string(),

@@ -72,6 +72,14 @@ pub(super) struct Holder {
     pub(super) flaw: Option<Flaw>,
 }
 
+impl Holder {
+    /// Below a CA that may be wrong on purpose.
+    pub(super) fn below(mut self, flawed: bool) -> Self {
+        self.flaw = self.flaw.or(flawed.then_some(Flaw::FlawedCa));
+        self
+    }
+}
+
 impl KeyArgs {
     /// Reads what is named.
     pub(super) fn holder(
