@@ -80,20 +80,32 @@ pub fn oid_text(content: &[u8]) -> String {
 /// One element made of `parts`.
 pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    let mut der = Vec::with_capacity(length + 6);
-    der.push(tag);
-    let bytes = length.to_be_bytes();
-    let significant = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
-    if length > 0x7f {
-        der.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
-        der.extend_from_slice(significant);
-    } else {
-        der.push(bytes[bytes.len() - 1]);
-    }
+    let mut der = Vec::with_capacity(size(length));
+    put_head(&mut der, tag, length);
     for part in parts {
         der.extend_from_slice(part);
     }
     der
+}
+
+/// Appends a tag and the length of what follows in bytes.
+pub fn put_head(der: &mut Vec<u8>, tag: u8, length: usize) {
+    let bytes = length.to_be_bytes();
+    der.push(tag);
+    if length <= 0x7f {
+        der.push(bytes[bytes.len() - 1]);
+        return;
+    }
+    let significant = &bytes[bytes.iter().take_while(|b| **b == 0).count()..];
+    der.push(0x80 | u8::try_from(significant.len()).unwrap_or(8));
+    der.extend_from_slice(significant);
+}
+
+/// How many bytes an element with `length` bytes of content has.
+pub fn size(length: usize) -> usize {
+    let significant = (usize::BITS - length.leading_zeros()).div_ceil(8);
+    let more = if length > 0x7f { significant } else { 0 };
+    2 + more as usize + length
 }
 
 /// A non-negative `INTEGER` from big-endian bytes.

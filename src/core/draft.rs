@@ -21,6 +21,7 @@ use rcgen::{
 
 pub use self::extras::Extras;
 use crate::core::cert::{CLIENT_AUTH, CertError, Certificate, SERVER_AUTH};
+use crate::core::der::{put_head, tlv};
 use crate::core::key::{KeyAlgorithm, PublicKey};
 use crate::core::name::{self, NameFault};
 use crate::core::subject::Subject;
@@ -438,23 +439,6 @@ fn named(subject: &Subject) -> Result<Vec<u8>, DraftError> {
         value,
         why,
     })
-}
-
-fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let [.., c, b, a] = length.to_be_bytes();
-    let mut der = Vec::with_capacity(length + 5);
-    der.push(tag);
-    match length {
-        0..=0x7f => der.push(a),
-        0x80..=0xff => der.extend([0x81, a]),
-        0x100..=0xffff => der.extend([0x82, b, a]),
-        _ => der.extend([0x83, c, b, a]),
-    }
-    for part in parts {
-        der.extend_from_slice(part);
-    }
-    der
 }
 
 /// A certificate that cannot be drafted or sealed.

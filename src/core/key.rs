@@ -73,7 +73,8 @@ impl serde::Serialize for KeyAlgorithm {
 pub struct PublicKey {
     spki: Vec<u8>,
     algorithm: KeyAlgorithm,
-    bits: Vec<u8>,
+    /// Where the subjectPublicKey bits begin: nothing follows them.
+    bits: usize,
 }
 
 /// The `SubjectPublicKeyInfo` of a P-256 key, up to the 65 bytes of its point.
@@ -93,8 +94,9 @@ impl PublicKey {
     /// # Errors
     /// `key.format`.
     pub fn from_spki(spki: &[u8]) -> Result<Self, KeyError> {
-        let (_, parsed) = SubjectPublicKeyInfo::from_der(spki)
+        let (rest, parsed) = SubjectPublicKeyInfo::from_der(spki)
             .map_err(|_| KeyError::Format("the public key is not DER".into()))?;
+        let spki = &spki[..spki.len() - rest.len()];
         let algorithm = match (
             parsed.algorithm.algorithm.to_id_string().as_str(),
             parsed.parsed(),
@@ -104,11 +106,14 @@ impl PublicKey {
             (_, Ok(ParsedKey::EC(_))) => curve(&parsed),
             _ => KeyAlgorithm::Unknown,
         };
-        let bits = parsed.subject_public_key.data.to_vec();
+        let bits = &parsed.subject_public_key.data;
+        if !spki.ends_with(bits) {
+            return Err(KeyError::Format("something follows the public key".into()));
+        }
         Ok(Self {
+            bits: spki.len() - bits.len(),
             spki: spki.to_vec(),
             algorithm,
-            bits,
         })
     }
 
@@ -122,11 +127,10 @@ impl PublicKey {
             97 => (&P384_PREFIX[..], KeyAlgorithm::EcP384),
             other => return Err(KeyError::Format(format!("an EC point of {other} bytes"))),
         };
-        let spki = [prefix, point].concat();
         Ok(Self {
-            spki,
+            spki: [prefix, point].concat(),
             algorithm,
-            bits: point.to_vec(),
+            bits: prefix.len(),
         })
     }
 
@@ -150,7 +154,7 @@ impl PublicKey {
 
     /// The subjectPublicKey bits: an EC point, or `RSAPublicKey` DER.
     pub fn bits(&self) -> &[u8] {
-        &self.bits
+        &self.spki[self.bits..]
     }
 
     /// The kind of key.
@@ -160,7 +164,7 @@ impl PublicKey {
 
     /// A key identifier: the first 20 bytes of SHA-256 over the bits (RFC 7093 §2 method 1).
     pub fn key_id(&self) -> [u8; 20] {
-        let digest = ring::digest::digest(&ring::digest::SHA256, &self.bits);
+        let digest = ring::digest::digest(&ring::digest::SHA256, self.bits());
         let mut id = [0; 20];
         id.copy_from_slice(&digest.as_ref()[..20]);
         id

@@ -1,9 +1,8 @@
 //! A distinguished name's DER (RFC 5280 §4.1.2.4).
 
 use pkcs8::ObjectIdentifier;
-use pkcs8::der::Encode;
 
-use crate::core::der::tlv;
+use crate::core::der::{put_head, size, tlv};
 use crate::core::subject::Subject;
 
 /// An attribute that cannot stand in a name.
@@ -24,17 +23,15 @@ pub struct NameFault {
 /// # Errors
 /// The first attribute that has no such form.
 pub fn encode(subject: &Subject) -> Result<Vec<u8>, NameFault> {
-    let mut sets = Vec::new();
+    let mut sets = Vec::with_capacity(128);
     for attribute in subject.attributes() {
         let wrong = |why| NameFault {
-            oid: attribute.oid.clone(),
+            oid: attribute.oid.to_string(),
             value: attribute.value.clone(),
             why,
         };
         let oid = ObjectIdentifier::new(&attribute.oid)
-            .ok()
-            .and_then(|oid| oid.to_der().ok())
-            .ok_or_else(|| wrong("its type is not an object identifier"))?;
+            .map_err(|_| wrong("its type is not an object identifier"))?;
         let value = attribute.value.as_bytes();
         let tag = match &attribute.oid[..] {
             "2.5.4.6" | "2.5.4.5" | "2.5.4.46" if attribute.value.bytes().all(is_printable) => 0x13,
@@ -49,11 +46,15 @@ pub fn encode(subject: &Subject) -> Result<Vec<u8>, NameFault> {
             }
             _ => 0x0c,
         };
-        let pair = tlv(0x30, &[&oid, &tlv(tag, &[value])]);
-        sets.push(tlv(0x31, &[&pair]));
+        let pair = size(oid.as_bytes().len()) + size(value.len());
+        put_head(&mut sets, 0x31, size(pair));
+        put_head(&mut sets, 0x30, pair);
+        put_head(&mut sets, 0x06, oid.as_bytes().len());
+        sets.extend_from_slice(oid.as_bytes());
+        put_head(&mut sets, tag, value.len());
+        sets.extend_from_slice(value);
     }
-    let parts: Vec<&[u8]> = sets.iter().map(Vec::as_slice).collect();
-    Ok(tlv(0x30, &parts))
+    Ok(tlv(0x30, &[&sets]))
 }
 
 /// PrintableString's alphabet (X.680 §41.4).

@@ -1,5 +1,6 @@
 //! Distinguished names (RFC 5280 §4.1.2.4), as an ordered list of attributes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,7 +39,7 @@ pub const ATTRIBUTES: &[(&str, &str, usize, Option<&str>)] = &[
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Attribute {
     /// Dotted OID.
-    pub oid: String,
+    pub oid: Cow<'static, str>,
     /// The value as text; a value that is not text is shown as `#` and hexadecimal.
     pub value: String,
 }
@@ -68,7 +69,7 @@ impl Subject {
         let attributes = name
             .iter_attributes()
             .map(|attribute| Attribute {
-                oid: attribute.attr_type().to_id_string(),
+                oid: attribute.attr_type().to_id_string().into(),
                 value: attribute.as_str().map_or_else(
                     |_| format!("#{}", crate::core::ids::hex(attribute.as_slice())),
                     str::to_owned,
@@ -107,7 +108,7 @@ impl Subject {
     /// This name with `attribute` set: replaced where it stands, or put last.
     #[must_use]
     pub fn with(mut self, short: &str, value: &str) -> Self {
-        let oid = oid_of(short).unwrap_or_else(|| short.to_owned());
+        let oid = oid_of(short).unwrap_or_else(|| short.to_owned().into());
         match self.attributes.iter_mut().find(|a| a.oid == oid) {
             Some(attribute) => value.clone_into(&mut attribute.value),
             None => self.attributes.push(Attribute {
@@ -119,14 +120,15 @@ impl Subject {
     }
 }
 
-fn oid_of(name: &str) -> Option<String> {
+fn oid_of(name: &str) -> Option<Cow<'static, str>> {
     let known = ATTRIBUTES
         .iter()
         .find(|(short, ..)| short.eq_ignore_ascii_case(name));
+    if let Some((_, oid, ..)) = known {
+        return Some(Cow::Borrowed(oid));
+    }
     let dotted = name.contains('.') && name.split('.').all(|arc| arc.parse::<u64>().is_ok());
-    known
-        .map(|(_, oid, ..)| (*oid).to_owned())
-        .or_else(|| dotted.then(|| name.to_owned()))
+    dotted.then(|| name.to_owned().into())
 }
 
 impl FromStr for Subject {
@@ -143,7 +145,7 @@ impl FromStr for Subject {
         for part in split_unescaped(body, separator) {
             let (name, value) = part
                 .split_once('=')
-                .ok_or_else(|| SubjectError::Syntax(part.clone()))?;
+                .ok_or_else(|| SubjectError::Syntax(part.to_owned()))?;
             let (name, value) = (name.trim(), unescape(trimmed(value)));
             let oid = oid_of(name).ok_or_else(|| SubjectError::Attribute(name.to_owned()))?;
             check_value(name, &oid, &value)?;
@@ -179,19 +181,15 @@ pub fn check_value(name: &str, oid: &str, value: &str) -> Result<(), SubjectErro
     })
 }
 
-fn split_unescaped(text: &str, separator: char) -> Vec<String> {
-    let mut parts = vec![String::new()];
+/// What stands between separators that are not escaped, unless it is blank.
+fn split_unescaped(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut escaped = false;
-    for c in text.chars() {
-        if c == separator && !escaped {
-            parts.push(String::new());
-        } else if let Some(last) = parts.last_mut() {
-            last.push(c);
-        }
+    let parts = text.split(move |c: char| {
+        let ends = c == separator && !escaped;
         escaped = c == '\\' && !escaped;
-    }
-    parts.retain(|part| !part.trim().is_empty());
-    parts
+        ends
+    });
+    parts.filter(|part| !part.trim().is_empty())
 }
 
 /// Without the spaces around it, except one at the end that is escaped.
@@ -210,6 +208,9 @@ fn trimmed(value: &str) -> &str {
 
 /// `\` before a character, or before two hexadecimal digits that stand for a byte (RFC 4514 §2.4).
 fn unescape(value: &str) -> String {
+    if !value.contains('\\') {
+        return value.to_owned();
+    }
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
     while let Some((before, after)) = rest.split_once('\\') {

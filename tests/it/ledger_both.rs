@@ -600,13 +600,18 @@ fn a_ledger_of_version_3_goes_on_and_still_verifies() {
         };
         base.sql(&format!(
             "UPDATE entries SET state = 'issued' WHERE nr IN (SELECT nr FROM seals); \
-             DROP VIEW certificates; ALTER TABLE seals DROP COLUMN sealed; {version}"
+             DROP VIEW certificates; ALTER TABLE seals DROP COLUMN sealed; DROP TABLE ids; \
+             DROP TABLE indexed; CREATE INDEX by_id ON seals (substr(id, 1, 8)); {version}"
         ))
         .unwrap();
         let ledger = base.open();
         assert_eq!(whole(&ledger), 3);
         issue(&ledger, &[intent("d", 4)]);
         assert_eq!(whole(&ledger), 4);
+        for one in [intent("a", 1), intent("d", 4)] {
+            let found = ledger.certificate(&id_of(&one)).unwrap();
+            assert_eq!(found.unwrap().device, one.device);
+        }
         let of = |state| {
             let filter = Filter {
                 state: Some(state),
@@ -623,6 +628,47 @@ fn a_ledger_of_version_3_goes_on_and_still_verifies() {
         let seen = "CREATE TEMP TABLE seen (issued INTEGER CHECK (issued = 3)); \
                     INSERT INTO seen SELECT count(*) FROM certificates WHERE state = 'issued'";
         base.sql(seen).unwrap();
+    }
+}
+
+/// Ids are indexed many at a time: before, after, and for a row that the index had passed.
+#[test]
+fn a_certificate_is_found_by_its_id_whenever_it_was_issued() {
+    for base in Base::both() {
+        let (ledger, other) = (base.open(), base.open());
+        let run = ledger.begin_run(now()).unwrap();
+        let late = intent("late", 1);
+        let leftover = intent("leftover", 2);
+        let claims = [late.clone(), leftover.clone()];
+        ledger.claim(&*run, &claims, now()).unwrap();
+        assert!(other.certificate(&id_of(&late)).unwrap().is_none());
+        let many: Vec<Intent> = (10..2_510).map(|n| intent(&format!("d{n}"), n)).collect();
+        issue(&other, &many);
+        for one in [&many[0], &many[2_499]] {
+            let found = ledger.certificate(&id_of(one)).unwrap();
+            assert_eq!(found.unwrap().device, one.device);
+        }
+        let rows = "CREATE TABLE seen (n INTEGER CHECK (n = 2500)); \
+                    INSERT INTO seen SELECT count(*) FROM ids";
+        base.sql(rows).unwrap();
+        ledger
+            .confirm_block(&*run, &[confirmation(&late)], None, now())
+            .unwrap();
+        ledger.confirm(&[confirmation(&leftover)], now()).unwrap();
+        issue(&ledger, &[intent("last", 3)]);
+        for one in [&late, &leftover, &intent("last", 3)] {
+            let found = other.certificate(&id_of(one)).unwrap();
+            assert_eq!(found.unwrap().device, one.device);
+            let set = other.set_state(&id_of(one), CertificateState::Swept, "", now());
+            set.unwrap();
+        }
+        assert!(
+            other
+                .certificate(&id_of(&intent("x", 9)))
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(whole(&other), 2_503);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use ring::digest::{SHA256, digest};
 
-use super::{Draft, DraftError, DraftSpec, IssuerView, children, named, positive, tlv};
+use super::{Draft, DraftError, DraftSpec, IssuerView, children, named, positive, put_head, tlv};
 use crate::core::key::PublicKey;
 use crate::core::subject::Subject;
 
@@ -70,7 +70,9 @@ impl Stamp {
         let serial = positive(serial);
         let first = serial.iter().position(|b| *b != 0).unwrap_or(15);
         let sign: &[u8] = if serial[first] >= 0x80 { &[0] } else { &[] };
-        let serial = tlv(0x02, &[sign, &serial[first..]]);
+        let serial = &serial[first..];
+        // At most 17 bytes: its length is one byte.
+        let length = u8::try_from(sign.len() + serial.len()).unwrap_or_default();
         let subject = named(subject)?;
         let id = digest(&SHA256, public_key.bits());
         let after = self.key_id + KEY_ID;
@@ -78,7 +80,9 @@ impl Stamp {
             0x30,
             &[
                 &self.version,
-                &serial,
+                &[0x02, length],
+                sign,
+                serial,
                 &self.algorithm,
                 &self.issuer,
                 &self.validity,
@@ -93,8 +97,10 @@ impl Stamp {
 
     /// The certificate's DER: the signature put on, nothing verified.
     pub fn seal(&self, tbs: &[u8], signature: &[u8]) -> Vec<u8> {
-        let bits = tlv(0x03, &[&[0], signature]);
-        tlv(0x30, &[tbs, &self.algorithm, &bits])
+        let mut head = Vec::with_capacity(8);
+        put_head(&mut head, 0x03, signature.len() + 1);
+        head.push(0);
+        tlv(0x30, &[tbs, &self.algorithm, &head, signature])
     }
 }
 

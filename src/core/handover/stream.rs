@@ -49,11 +49,12 @@ pub(super) fn tar(authority: &Authority, leaf: &Leaf<'_>, block: &mut Vec<u8>) {
     }
 }
 
-/// A size as ustar has it: 11 octal digits and a zero byte. Each file has one, and formatting costs
-/// more than the rest of its header.
-fn octal(mut size: usize) -> [u8; 12] {
-    let mut field = *b"00000000000\0";
-    for digit in field[..11].iter_mut().rev() {
+/// A number as ustar has it: octal digits and a zero byte. Each file has two, and formatting them
+/// costs more than the rest of its header.
+fn octal<const N: usize>(mut size: usize) -> [u8; N] {
+    let mut field = [b'0'; N];
+    field[N - 1] = 0;
+    for digit in field[..N - 1].iter_mut().rev() {
         *digit += u8::try_from(size & 7).unwrap_or_default();
         size >>= 3;
     }
@@ -79,7 +80,18 @@ fn put_name(header: &mut Header, folder: &[u8], file: &[u8]) {
         ustar.prefix[..folder.len()].copy_from_slice(folder);
         ustar.name[..file.len()].copy_from_slice(file);
     }
-    header.set_cksum();
+    set_checksum(header);
+}
+
+/// The sum of the header's bytes, its own field taken as spaces: seven octal digits and a zero byte.
+fn set_checksum(header: &mut Header) {
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.cksum = [b' '; 8];
+    }
+    let sum: u32 = header.as_bytes().iter().map(|byte| u32::from(*byte)).sum();
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.cksum = octal(sum as usize);
+    }
 }
 
 #[derive(serde::Serialize)]

@@ -12,7 +12,7 @@ use super::journal::Journal;
 use super::rows::{self, Cursor};
 use super::sql::{Database, Fault, Hold, Mode, first};
 use super::work::{Inner, Work};
-use super::{transfer, verify};
+use super::{ids, transfer, verify};
 use crate::core::ids::CertificateId;
 use crate::core::ledger_file::Entry;
 use crate::core::record::{
@@ -255,6 +255,10 @@ impl Ledger for SqlLedger {
     }
 
     fn certificate(&self, id: &CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
+        if self.read(ids::is_behind)? {
+            // It is found all the same when this fails, only later.
+            let _ = self.write(|work| work.with(ids::catch_up));
+        }
         let found = self.read(|database| rows::by_id(database, id))?;
         Ok(found.map(|(_, record)| record))
     }

@@ -10,6 +10,7 @@ pub mod sqlite;
 mod book;
 #[cfg(feature = "postgres")]
 mod connect;
+mod ids;
 mod journal;
 mod rows;
 mod runs;

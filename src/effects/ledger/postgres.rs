@@ -22,12 +22,15 @@ use crate::core::time::UtcTime;
 use crate::ports::ledger::{Confirmation, LedgerError, Run};
 
 /// The schema version this program writes.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// The first version there was on PostgreSQL.
 const FIRST: i64 = 3;
 const SCHEMA: &str = include_str!("schema_postgres.sql");
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 1] = [include_str!("schema_postgres_4.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("schema_postgres_4.sql"),
+    include_str!("schema_postgres_5.sql"),
+];
 /// How long to wait for another process's transaction; what a commit that was answered means.
 const SESSION: &str = "SET lock_timeout = '30s'; SET client_min_messages = warning; \
      SET idle_in_transaction_session_timeout = 0; SET statement_timeout = 0; \
@@ -451,7 +454,7 @@ impl Database for Postgres {
         run: i64,
         all: &[(i64, &Confirmation)],
         now: UtcTime,
-    ) -> Result<Vec<CertificateRecord>, Fault> {
+    ) -> Result<Vec<(i64, CertificateRecord)>, Fault> {
         let ids: Vec<_> = all.iter().map(|(_, one)| one.id.bytes()).collect();
         let issuers: Vec<i64> = all.iter().map(|(issuer, _)| *issuer).collect();
         let serials: Vec<&[u8]> = all.iter().map(|(_, one)| &one.key.serial[..]).collect();
@@ -463,7 +466,7 @@ impl Database for Postgres {
             &statement,
             &[&issuers, &serials, &ids, &ders, &now.unix(), &run],
         )?;
-        sealed.iter().map(|row| rows::certificate(row)).collect()
+        sealed.iter().map(|row| rows::numbered(row)).collect()
     }
 
     fn hold(&mut self, what: Hold) -> Result<Option<Box<dyn std::any::Any>>, Fault> {

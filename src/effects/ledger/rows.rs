@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use super::ids;
 use super::sql::{Database, Fault, Row, Value, every, first};
 use crate::core::cert::Certificate;
 use crate::core::ids::CertificateId;
@@ -188,10 +189,7 @@ pub(super) fn by_id(
     database: &mut dyn Database,
     id: &CertificateId,
 ) -> Result<Option<(i64, CertificateRecord)>, Fault> {
-    let bytes = id.bytes();
-    let values = [bytes[..8].into(), bytes.into()];
-    let sql = "SELECT nr FROM seals WHERE substr(id, 1, 8) = ?1 AND id = ?2";
-    let Some(nr) = first(database, (sql, &values), |row| int(row, 0))? else {
+    let Some(nr) = ids::find(database, id)? else {
         return Ok(None);
     };
     let sql = format!("{SELECT} WHERE e.nr = ?1");
@@ -220,7 +218,7 @@ pub(super) fn update(
     let (Some(id), Some(der)) = (&record.id, &record.der) else {
         return Ok(());
     };
-    database.execute(
+    let added = database.execute(
         "INSERT INTO seals (nr, id, der, sealed) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT (nr) DO NOTHING",
         &[
@@ -230,6 +228,10 @@ pub(super) fn update(
             record.updated.into(),
         ],
     )?;
+    if added == 1 {
+        let last = ids::last(database)?;
+        ids::add_late(database, (nr, id), last)?;
+    }
     Ok(())
 }
 

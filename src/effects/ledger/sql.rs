@@ -153,14 +153,14 @@ pub(super) trait Database: Send {
     /// Adds intents, each unless a unique index keeps it out; whether it was added. The number
     /// before a record is its issuer's.
     fn insert_free(&mut self, all: &[(i64, Arc<CertificateRecord>)]) -> Result<Vec<bool>, Fault>;
-    /// Turns a run's intents into issued certificates. Those it does not find are left out of the
-    /// answer, which is in no particular order.
+    /// Turns a run's intents into issued certificates; each with its row's number. Those it does not
+    /// find are left out of the answer, which is in no particular order.
     fn seal(
         &mut self,
         run: i64,
         all: &[(i64, &Confirmation)],
         now: UtcTime,
-    ) -> Result<Vec<CertificateRecord>, Fault>;
+    ) -> Result<Vec<(i64, CertificateRecord)>, Fault>;
     /// Takes a hold until the answer is dropped; `None` when another has it.
     fn hold(&mut self, what: Hold) -> Result<Option<Box<dyn std::any::Any>>, Fault>;
     /// Numbers new runs from beyond this one on.

@@ -20,18 +20,19 @@ use crate::core::time::UtcTime;
 use crate::ports::ledger::{Confirmation, LedgerError, Run};
 
 /// The schema version this program writes.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 /// What leads from each version to the next.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
-/// Pages kept in memory: the random ends of the indexes spill into the log below this.
+/// Pages kept in memory.
 const CACHE_KIB: i64 = 8 * 1024;
-/// Pages that gather in the log before they go to their places: serial numbers and ids are random,
-/// so a batch changes the same pages over and over.
+/// Pages that gather in the log before they go to their places: serial numbers end randomly, so a
+/// batch changes the same pages over and over.
 const CHECKPOINT_PAGES: i64 = 8 * 1024;
 /// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(30);
@@ -68,7 +69,17 @@ struct Sqlite {
     path: PathBuf,
     /// What this process claimed and did not seal yet, by issuer's number and serial number: its
     /// row's number and what the row holds, so that it is not searched for and read again.
-    claimed: HashMap<(i64, Vec<u8>), (i64, Arc<CertificateRecord>)>,
+    claimed: HashMap<(i64, ShortSerial), (i64, Arc<CertificateRecord>)>,
+}
+
+/// A serial number's bytes, zeros after them, and how many they are.
+type ShortSerial = ([u8; 20], u8);
+
+/// A serial number of at most 20 bytes, as RFC 5280 §4.1.2.2 has them.
+fn short(serial: &[u8]) -> Option<ShortSerial> {
+    let mut bytes = [0; 20];
+    bytes.get_mut(..serial.len())?.copy_from_slice(serial);
+    Some((bytes, u8::try_from(serial.len()).ok()?))
 }
 
 impl Sqlite {
@@ -220,10 +231,10 @@ impl Database for Sqlite {
             let values = rows::intent_values(*issuer, record);
             let is_new = insert.execute(params_from_iter(&values))? == 1;
             added.push(is_new);
-            if is_new {
-                let key = (*issuer, record.serial.clone());
+            if is_new && let Some(serial) = short(&record.serial) {
                 let nr = self.connection.last_insert_rowid();
-                self.claimed.insert(key, (nr, Arc::clone(record)));
+                let claimed = (nr, Arc::clone(record));
+                self.claimed.insert((*issuer, serial), claimed);
             }
         }
         Ok(added)
@@ -234,20 +245,25 @@ impl Database for Sqlite {
         run: i64,
         all: &[(i64, &Confirmation)],
         now: UtcTime,
-    ) -> Result<Vec<CertificateRecord>, Fault> {
+    ) -> Result<Vec<(i64, CertificateRecord)>, Fault> {
         let mut find = self.connection.prepare_cached(&format!(
             "{} WHERE e.issuer = ?1 AND e.serial = ?2",
             rows::SELECT
         ))?;
+        let mut check = self.connection.prepare_cached(
+            "SELECT nr FROM entries \
+             WHERE nr = ?1 AND serial = ?2 AND state = 'intended' AND run = ?3",
+        )?;
+        // Not from a SELECT: each such INSERT keeps a journal of its own, with copies of all pages.
         let mut seal = self.connection.prepare_cached(
-            "INSERT INTO seals (nr, id, der, sealed) SELECT nr, ?1, ?2, ?3 FROM entries \
-             WHERE nr = ?4 AND serial = ?5 AND state = 'intended' AND run = ?6 \
+            "INSERT INTO seals (nr, id, der, sealed) VALUES (?1, ?2, ?3, ?4) \
              ON CONFLICT (nr) DO NOTHING",
         )?;
         let mut sealed = Vec::with_capacity(all.len());
         for (issuer, one) in all {
             let serial = &one.key.serial;
-            let found = match self.claimed.remove(&(*issuer, serial.clone())) {
+            let claimed = short(serial).and_then(|short| self.claimed.remove(&(*issuer, short)));
+            let found = match claimed {
                 Some((nr, record)) => Some((nr, Arc::unwrap_or_clone(record))),
                 None => find
                     .query_row(params![issuer, serial], |row| Ok(rows::numbered(row)))
@@ -257,14 +273,15 @@ impl Database for Sqlite {
             let Some((nr, mut record)) = found else {
                 break;
             };
-            let values = params![one.id.bytes(), one.der, now.unix(), nr, serial, run];
-            if seal.execute(values)? != 1 {
+            if !check.exists(params![nr, serial, run])?
+                || seal.execute(params![nr, one.id.bytes(), one.der, now.unix()])? != 1
+            {
                 break;
             }
             record.id = Some(one.id.clone());
             record.state = CertificateState::Issued;
             record.updated = now;
-            sealed.push(record);
+            sealed.push((nr, record));
         }
         Ok(sealed)
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::journal::Journal;
-use super::rows;
 use super::sql::{Database, Fault, first};
+use super::{ids, rows};
 use crate::core::ids::{CertificateId, hex};
 use crate::core::record::{CertificateRecord, CertificateState, Intent, SerialKey};
 use crate::core::time::UtcTime;
@@ -85,6 +85,9 @@ impl Work<'_> {
         &mut self,
         id: &CertificateId,
     ) -> Result<(i64, CertificateRecord), LedgerError> {
+        if self.with(ids::is_behind)? {
+            self.with(ids::catch_up)?;
+        }
         self.with(|database| rows::by_id(database, id))?
             .ok_or_else(|| LedgerError::Unknown(id.to_string()))
     }
@@ -150,19 +153,38 @@ impl Work<'_> {
         for one in block.confirmations {
             all.push((self.issuer(&one.key.issuer)?, one));
         }
-        let sealed = self.with(|database| database.seal(number, &all, now))?;
-        if sealed.len() < all.len() {
-            let lost =
-                |one: &&Confirmation| !sealed.iter().any(|record| record.serial == one.key.serial);
-            let lost = block.confirmations.iter().find(lost);
+        let numbered = self.with(|database| database.seal(number, &all, now))?;
+        if numbered.len() < all.len() {
+            let is_lost = |one: &&Confirmation| {
+                let mut records = numbered.iter().map(|(_, record)| record);
+                !records.any(|record| record.serial == one.key.serial)
+            };
+            let lost = block.confirmations.iter().find(is_lost);
             let subject = lost.map(|one| one.key.event_subject());
             return Err(LedgerError::NoIntent(subject.unwrap_or_default()));
         }
+        let sealed = self.indexed(numbered)?;
         self.block((run.id(), "certificates.issued"), &sealed)?;
         match block.checkpoint {
             Some(mark) => self.with(|database| rows::save_checkpoint(database, mark)),
             None => Ok(()),
         }
+    }
+
+    /// The records, found by their ids from now on even if the index of ids had passed their rows.
+    fn indexed(
+        &mut self,
+        numbered: Vec<(i64, CertificateRecord)>,
+    ) -> Result<Vec<CertificateRecord>, LedgerError> {
+        self.with(|database| {
+            let last = ids::last(database)?;
+            let late = |(nr, record): &(i64, CertificateRecord)| match &record.id {
+                Some(id) => ids::add_late(database, (*nr, id), last),
+                None => Ok(()),
+            };
+            numbered.iter().try_for_each(late)
+        })?;
+        Ok(numbered.into_iter().map(|(_, record)| record).collect())
     }
 
     /// What stands in the way of `record`, as its claim's answer.
