@@ -64,7 +64,7 @@ fn of_endpoints_that_fail_the_one_that_may_come_back_decides() {
         (vec![refused(), plain()], Answer::CannotTell, "server.reach"),
         (vec![plain(), plain()], Answer::NotReady, "server.tls"),
     ] {
-        let clock = crate::core::clock::ClockFacts {
+        let clock = clock::ClockFacts {
             wall_nanos: at("2026-11-24").unix() * 1_000_000_000,
             floor: at("2026-11-01"),
             ceiling: None,
