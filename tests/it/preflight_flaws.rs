@@ -47,6 +47,7 @@ fn expect(name: &str, said: &Said, (code, check, status): Expected) {
 /// one that outlives its CA is good until the CA's end.
 fn on_a_device(flaw: Flaw) -> Expected {
     match flaw {
+        Flaw::FlawedCa => unreachable!("it comes with a CA"),
         Flaw::BadSignature | Flaw::WrongAki => (1, "chain.signature", "fail"),
         Flaw::CaTrue | Flaw::WrongEku | Flaw::WrongKeyUsage => (1, "identity.usage", "fail"),
         Flaw::Expired | Flaw::NotYetValid => (1, "identity.window", "fail"),
@@ -79,7 +80,7 @@ fn every_flaw_of_a_device_is_found_and_named() {
         preflight(&project, &flags)
     };
     expect("good", &look("good"), (0, "chain.trust", "pass"));
-    for flaw in Flaw::ALL {
+    for flaw in Flaw::ALL.iter().filter(|flaw| **flaw != Flaw::FlawedCa) {
         let device = format!("d-{}", flaw.word());
         project.ok(&["device", "issue", &device, "--flaw", flaw.word()]);
         expect(flaw.word(), &look(&device), on_a_device(*flaw));
@@ -88,6 +89,7 @@ fn every_flaw_of_a_device_is_found_and_named() {
 
 fn on_a_server(flaw: Flaw) -> Expected {
     match flaw {
+        Flaw::FlawedCa => unreachable!("it comes with a CA"),
         Flaw::BadSignature | Flaw::WrongCa => (1, "server.trust", "fail"),
         Flaw::CaTrue | Flaw::WrongEku | Flaw::WrongKeyUsage => (1, "server.usage", "fail"),
         Flaw::Expired | Flaw::NotYetValid => (1, "server.window", "fail"),
@@ -135,7 +137,7 @@ fn every_flaw_of_a_server_is_found_and_named() {
         expect("right", &said, (0, "server.trust", "pass"));
         assert_eq!(said.status("server.key"), "pass", "{said}");
     }
-    for flaw in Flaw::ALL {
+    for flaw in Flaw::ALL.iter().filter(|flaw| **flaw != Flaw::FlawedCa) {
         let server = format!("s-{}", flaw.word());
         issue(&server, &["--flaw", flaw.word()]);
         for version in ["-tls1_2", "-tls1_3"] {
