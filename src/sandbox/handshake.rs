@@ -60,7 +60,13 @@ pub(super) fn wrong_name(sent: Option<&str>, wanted: &str) -> Failed {
     };
     let details =
         format!("the client sent the TLS server name {shown}; this endpoint is `{wanted}`");
-    let remedy = format!("connect to `{wanted}` by name, so that the client sends it (SNI)");
+    let remedy = if sent.is_some_and(|name| name.contains("-ats.iot.")) {
+        "call the control plane of that account and Region first (`aws iot describe-endpoint`): it \
+         says the name of its endpoint, which is there from then on"
+            .to_owned()
+    } else {
+        format!("connect to `{wanted}` by name, so that the client sends it (SNI)")
+    };
     failed(Stage::Tls, rule, details, &remedy)
 }
 

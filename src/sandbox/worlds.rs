@@ -205,7 +205,7 @@ impl Worlds {
 }
 
 /// The endpoint of another place, below the sandbox's own.
-pub(super) fn endpoint(place: &Place, home: &str) -> String {
+pub fn endpoint(place: &Place, home: &str) -> String {
     let name = format!("{}-ats.iot.{}.{home}", place.account, place.region);
     name.to_ascii_lowercase()
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::sandbox_mqtt::wait_for;
 use crate::sandbox_rest::command;
+use crate::sandbox_why::Lab;
 
 struct Served(Child);
 
@@ -113,4 +114,59 @@ fn a_place_that_is_not_one_is_told() {
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(text.contains(part), "{text}");
     }
+}
+
+/// The command line's own way to another Region of a running sandbox: `--region`, and the name that
+/// leads there.
+#[test]
+fn a_region_is_chosen_by_its_flag_and_connected_to_by_its_name() {
+    let lab = Lab::new(&[]);
+    let there = |args: &[&str]| {
+        lab.project
+            .ok(&[&["--region", "eu-central-1"], args].concat())
+    };
+    // A policy names its Region.
+    for file in ["jitp.json", "jitp-policy.json"] {
+        std::fs::remove_file(lab.project.path(file)).unwrap();
+    }
+    there(&["template", "new", "jitp"]);
+    let register = ["template", "register", "jitp.json", "--name", "pump"];
+    there(&[&register[..], &["--policy", "jitp-policy.json"]].concat());
+    let registered = there(&["ca", "register", "factory", "--template", "pump"]);
+    assert_eq!(
+        registered["target"]["region"], "eu-central-1",
+        "{registered:#}"
+    );
+    lab.issue("pump-1", &[]);
+    let port = &lab.running()["mqtt_port"];
+    let endpoint = format!("123456789012-ats.iot.eu-central-1.localhost:{port}");
+    let connect = |endpoint: &str, attempts: &str| {
+        let mut command = lab
+            .project
+            .command(&["connect", "--identity", "devices/pump-1"]);
+        command.args([
+            "--server-ca",
+            "sandbox/server-ca.pem",
+            "--attempts",
+            attempts,
+        ]);
+        command.args(["--endpoint", endpoint]);
+        command.output().unwrap().status.success()
+    };
+    assert!(connect(&endpoint, "20"));
+    // The sandbox's own Region has not heard of it; its first connect makes it another thing there.
+    let status = lab.project.ok(&["sandbox", "status"]);
+    assert!(
+        status["things"].as_array().unwrap().is_empty(),
+        "{status:#}"
+    );
+    assert!(!connect(&lab.endpoint(), "1"));
+    assert!(connect(&lab.endpoint(), "20"));
+    // One that nobody has called is not there, and the record says how it comes to be.
+    let record = lab.refused(|| {
+        assert!(!connect(&endpoint.replace("central", "north"), "1"));
+    });
+    assert_eq!(record["why"]["rule"], "tls.server-name");
+    let remedy = record["why"]["remedy"].as_str().unwrap();
+    assert!(remedy.contains("describe-endpoint"), "{remedy}");
 }

@@ -72,7 +72,7 @@ impl Lab {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         format!("localhost:{}", self.running()["mqtt_port"])
     }
 

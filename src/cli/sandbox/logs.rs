@@ -184,6 +184,7 @@ fn write_why(f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
     for (label, value) in [
         ("stage", Some(why.stage.as_str().to_owned())),
         ("rule", Some(why.rule.clone())),
+        ("place", why.place.clone()),
         ("from", from),
         ("certificate", record.principal_id.clone()),
         ("subject", why.subject.clone()),

@@ -10,7 +10,8 @@ use crate::core::ids::Place;
 use crate::effects::aws::{AwsAccess, AwsControlPlane};
 use crate::explain::{Failure, Kind};
 use crate::ports::cloud::ControlPlane;
-use crate::sandbox::server::{Running, Server, StatePlace, find_running};
+use crate::sandbox::server::{Running, RunningInfo, Server, StatePlace, find_running};
+use crate::sandbox::worlds;
 
 /// A control plane, and what reports call it.
 pub(in crate::cli) struct Connected {
@@ -130,10 +131,7 @@ fn connect_project(settings: &Settings) -> Result<Connected, Failure> {
     };
     if let Some(info) = find_running(&state) {
         let sandbox = Sandbox {
-            place: Place {
-                account: info.account,
-                region: info.region,
-            },
+            place: place_in(settings, &info)?,
             url: &info.control_url,
             reached: Reached::Running,
         };
@@ -191,8 +189,23 @@ pub(in crate::cli) fn running_endpoint(settings: &Settings) -> Option<(String, P
         return None;
     }
     let running = find_running(&settings.sandbox_state()?)?;
-    Some((
-        format!("{}:{}", running.mqtt_host?, running.mqtt_port?),
-        running.ca_file?,
-    ))
+    let place = place_in(settings, &running).ok()?;
+    let (host, port) = (running.mqtt_host?, running.mqtt_port?);
+    let mut ports = running.places.iter();
+    let own = ports.find(|one| one.account == place.account && one.region == place.region);
+    let endpoint = match own {
+        Some(own) => format!("{host}:{}", own.mqtt_port),
+        None if place.region == running.region => format!("{host}:{port}"),
+        None => format!("{}:{port}", worlds::endpoint(&place, &host)),
+    };
+    Some((endpoint, running.ca_file?))
+}
+
+/// The place in a running sandbox that the settings name: its own, or its account in another Region.
+fn place_in(settings: &Settings, running: &RunningInfo) -> Result<Place, Failure> {
+    let region = settings.region.as_deref().map(str::parse).transpose()?;
+    Ok(Place {
+        account: running.account.clone(),
+        region: region.unwrap_or_else(|| running.region.clone()),
+    })
 }

@@ -16,8 +16,16 @@ pub(in crate::cli) fn witness(
     let state = settings.sandbox_state()?;
     let running = find_running(&state)?;
     let host = running.mqtt_host?;
-    let ports = [running.mqtt_port, running.https_port];
-    let is_it = |at: &Endpoint| at.host == host && ports.contains(&Some(at.port));
+    let below = format!(".{host}");
+    let places = running.places.iter().map(|place| place.mqtt_port);
+    let ports = [running.mqtt_port, running.https_port]
+        .into_iter()
+        .flatten();
+    let ports: Vec<u16> = ports.chain(places).collect();
+    let is_it = |at: &Endpoint| {
+        let named = at.host == host || at.host.ends_with(&below);
+        named && ports.contains(&at.port)
+    };
     if !endpoints.iter().any(is_it) {
         return None;
     }
