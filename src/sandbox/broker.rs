@@ -33,6 +33,8 @@ pub(super) struct Rules {
     pub(super) jitp_delay: Duration,
     /// Certificates outside their dates may connect.
     pub(super) allow_expired: bool,
+    /// AWS IoT's throughput of a connection is enforced.
+    pub(super) paced: bool,
 }
 
 /// Everything the connections share.

@@ -25,6 +25,7 @@ use super::mqtt::decode::{Decoder, Flaw, UNSUPPORTED_VERSION};
 use super::mqtt::encode::Encoder;
 use super::mqtt::hub::{AUTHORIZATION, Arrival as Newcomer, CLIENT_ERROR, End, why_protocol};
 use super::mqtt::packet::{Connack, Connect, Incoming, Outgoing, Version};
+use super::pace::Pace;
 use super::tls;
 use crate::core::cert::Certificate;
 use crate::core::jitp::{Presented, Verdict};
@@ -258,6 +259,8 @@ struct Conversation {
     connected: bool,
     /// How long the client may be silent.
     silence: Duration,
+    /// Where throughput is enforced.
+    pace: Option<Box<Pace>>,
 }
 
 /// What happens to a connection.
@@ -272,6 +275,7 @@ impl Conversation {
     fn new(broker: Arc<Broker>, stream: TlsStream<TcpStream>, peer: Peer) -> Self {
         Self {
             inlet: broker.open(),
+            pace: (broker.rules.paced).then(|| Pace::new(broker.shared.clock.monotonic()).into()),
             broker,
             stream,
             decoder: Decoder::new(),
@@ -308,6 +312,8 @@ impl Conversation {
                     if !self.received(packets) {
                         return self.drain().await;
                     }
+                    let fed = self.decoder.take_fed();
+                    self.keep_pace(fed).await;
                     idle.set(sleep(self.silence));
                 }
                 Event::Read(None) => return self.over(End::ConnectionLost).await,
@@ -377,7 +383,17 @@ impl Conversation {
             let end = End::ConnectionLost;
             self.broker.turn(Some(link), |turn| turn.lost(link, end));
         }
+        self.keep_pace(bytes.len()).await;
         open && written
+    }
+
+    /// So many bytes have passed: more may after a while.
+    async fn keep_pace(&mut self, bytes: usize) {
+        let now = self.broker.shared.clock.monotonic();
+        let wait = self.pace.as_mut().map(|pace| pace.spend(bytes, now));
+        if let Some(wait) = wait.filter(|wait| !wait.is_zero()) {
+            sleep(wait).await;
+        }
     }
 
     /// Packets from the client, as many as came at once; `false` when the connection is to end.

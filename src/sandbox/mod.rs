@@ -30,6 +30,7 @@ mod keypair;
 /// What happened, shaped as in CloudWatch Logs.
 pub mod logs;
 mod mqtt;
+mod pace;
 mod propagation;
 mod provisioning;
 /// Calls per second.

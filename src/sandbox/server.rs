@@ -200,6 +200,7 @@ fn rules(config: &ServerConfig, mqtt: &MqttConfig) -> (Rules, HubRules) {
     let rules = Rules {
         jitp_delay: config.jitp_delay,
         allow_expired: mqtt.allow_expired,
+        paced: config.quotas,
     };
     let hub = HubRules {
         session_expiry: mqtt.session_expiry,

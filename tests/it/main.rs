@@ -67,6 +67,7 @@ mod sandbox_impostors;
 mod sandbox_mqtt;
 mod sandbox_mqtt_clients;
 mod sandbox_places;
+mod sandbox_rates;
 mod sandbox_rest;
 mod sandbox_why;
 #[cfg(feature = "postgres")]

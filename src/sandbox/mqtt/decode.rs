@@ -53,6 +53,8 @@ impl From<MqttError> for Flaw {
 /// Makes packets of one connection's bytes.
 pub(crate) struct Decoder {
     builder: PacketBuilder,
+    /// How many bytes it was fed.
+    fed: usize,
     version: Option<Version>,
 }
 
@@ -60,12 +62,14 @@ impl Decoder {
     pub(crate) fn new() -> Self {
         Self {
             builder: PacketBuilder::with_maximum_packet_size(MAX_PACKET),
+            fed: 0,
             version: None,
         }
     }
 
     /// Every whole packet that these bytes complete; ends with the first flaw.
     pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Result<Incoming, Flaw>> {
+        self.fed = self.fed.saturating_add(bytes.len());
         let mut cursor = Cursor::new(bytes);
         let mut packets = Vec::new();
         while !cursor.remaining_slice().is_empty() {
@@ -85,6 +89,11 @@ impl Decoder {
             }
         }
         packets
+    }
+
+    /// How many bytes it was fed since this was asked last.
+    pub(crate) fn take_fed(&mut self) -> usize {
+        std::mem::take(&mut self.fed)
     }
 
     fn parse(&mut self, raw: &RawPacket) -> Result<Incoming, Flaw> {
