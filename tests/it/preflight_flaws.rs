@@ -48,7 +48,7 @@ fn expect(name: &str, said: &Said, (code, check, status): Expected) {
 fn on_a_device(flaw: Flaw) -> Expected {
     match flaw {
         Flaw::FlawedCa => unreachable!("it comes with a CA"),
-        Flaw::BadSignature | Flaw::WrongAki => (1, "chain.signature", "fail"),
+        Flaw::BadSignature | Flaw::WrongAki => (1, "chain.signed", "fail"),
         Flaw::CaTrue | Flaw::WrongEku | Flaw::WrongKeyUsage => (1, "identity.usage", "fail"),
         Flaw::Expired | Flaw::NotYetValid => (1, "identity.window", "fail"),
         Flaw::MissingEku => (0, "identity.usage", "warn"),

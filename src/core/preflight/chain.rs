@@ -35,7 +35,7 @@ pub(super) fn judge(identity: &IdentityFacts, leaf: &Certificate, board: &mut Bo
 
 /// Whether an issuer of the right name is there, and its key is another or its signature broken.
 fn check_signature(leaf: &Certificate, pool: &[Certificate]) -> Option<Check> {
-    const ID: &str = "chain.signature";
+    const ID: &str = "chain.signed";
     let named = || {
         pool.iter()
             .filter(|ca| ca.subject_der == leaf.issuer_der && ca.id() != leaf.id())

@@ -167,7 +167,7 @@ fn reasons(id: &str) -> &'static [&'static str] {
             "identity.usage",
             "identity.extensions",
             "identity.algorithm",
-            "chain.signature",
+            "chain.signed",
         ],
         "server.tls" => &["server.algorithm", "server.version", "server.key"],
         "server.trust" => &[
