@@ -108,7 +108,7 @@ fn a_request_goes_out_by_file_and_its_certificate_comes_back() {
     let device = Device::new();
     let before = device.leaf();
     let csr = device.lab.text("pump.csr");
-    let out = ["--force", "--csr-out", &csr];
+    let out = ["--csr-out", &csr];
     let said = device.renew(&out);
     assert_eq!(
         (said.code, &said.json()["outcome"]),
@@ -211,6 +211,12 @@ fn a_new_identity_that_does_not_connect_leaves_the_old_one_alone() {
     );
     assert_eq!(device.leaf(), before);
     device.works();
+    let nowhere = device.lab.text("nowhere");
+    let said = device.lab.run(&["device", "renew", "--identity", &nowhere]);
+    assert_eq!(
+        (said.code, &error_of(&said)["error"]),
+        (3, &"file.missing".into())
+    );
     let said = device.renew(&["--force", "--start-over"]);
     assert_eq!(said.code, 0, "{said}");
     device.works();

@@ -227,6 +227,8 @@ impl Args {
         } else {
             self.template(machine, &folder, client_id.clone(), line.clone())?
         };
+        // Who asks for a request, or brings its certificate, has decided that it is time.
+        let by_file = self.csr_out.is_some() || self.cert_in.is_some();
         let signal = self.signal.iter().map(|to| Recipient::parse(to));
         Ok(Request {
             key: match self.fleet.key_from {
@@ -240,7 +242,7 @@ impl Args {
             source,
             line,
             client_id,
-            within: (!self.force && self.cert_in.is_none()).then_some(self.within),
+            within: (!self.force && !by_file).then_some(self.within),
             exec: self.exec.clone(),
             signal: signal.map(|to| (to, self.signal_name.into())).collect(),
             start_over: self.fleet.start_over,
@@ -273,6 +275,7 @@ impl Args {
         client_id: Option<String>,
         line: Option<crate::flows::enrol::Line>,
     ) -> Result<Source, Failure> {
+        let asker = identity::load(&machine.files, &Paths::in_folder(folder))?;
         let kept = Provisioning::read(&machine.files, folder);
         let named = self.fleet.template.clone();
         let template = named.or_else(|| kept.template.as_ref()?.parse().ok());
@@ -286,7 +289,6 @@ impl Args {
         };
         let mut parameters = kept.parameters;
         parameters.extend(self.fleet.parameters()?);
-        let asker = identity::load(&machine.files, &Paths::in_folder(folder))?;
         Ok(Source::Template(Box::new(Terms {
             line,
             asker,
