@@ -515,19 +515,26 @@ fn chronyds_correction_has_the_right_sign() {
 fn waiting_ends_when_a_server_answers_and_not_before() {
     let lab = Lab::new();
     let identity = lab.good();
-    let port = UdpSocket::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let server = format!("127.0.0.1:{port}");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let server = socket.local_addr().unwrap().to_string();
+    // The first question of each of the two runs below goes unanswered.
+    std::thread::spawn(move || {
+        let mut bytes = [0; 128];
+        let mut count = 0;
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            count += 1;
+            if count > 2 {
+                let _ = socket.send_to(&honest(&bytes[..length]), from);
+            }
+        }
+    });
     let more = [
         "--identity",
         &identity,
         "--server",
         &server,
         "--server-timeout",
-        "1s",
+        "3s",
     ];
     let early = clock(
         "wait",
@@ -537,27 +544,18 @@ fn waiting_ends_when_a_server_answers_and_not_before() {
     );
     assert_eq!(early.code, 4, "{early}");
     assert_eq!(early.json()["rounds"], 1);
-    let thread = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(2));
-        let socket = UdpSocket::bind(("127.0.0.1", port)).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        let mut bytes = [0; 128];
-        if let Ok((count, from)) = socket.recv_from(&mut bytes) {
-            let _ = socket.send_to(&honest(&bytes[..count]), from);
-        }
-    });
     let said = clock(
         "wait",
         None,
         &lab,
-        &[&more[..], &["--timeout", "30s"]].concat(),
+        &[&more[..], &["--timeout", "5m"]].concat(),
     );
     assert_eq!(said.code, 0, "{said}");
-    let waited = said.json()["waited_seconds"].as_f64().unwrap();
-    assert!((1.0..25.0).contains(&waited), "{said}");
-    thread.join().unwrap();
+    assert!(said.json()["rounds"].as_u64().unwrap() > 1, "{said}");
+    assert!(
+        said.json()["waited_seconds"].as_f64().unwrap() > 2.0,
+        "{said}"
+    );
 }
 
 #[test]
@@ -580,7 +578,7 @@ fn waiting_for_a_certificate_that_is_over_ends_at_once() {
         (1, Some("never")),
         "{said}"
     );
-    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_mins(5));
 }
 
 #[test]
@@ -810,4 +808,36 @@ fn ntpsec_answers_and_its_own_clock_is_no_source() {
     let ntpd = &evidence(&said, "ntpd")[0];
     assert_eq!(ntpd["note"], "it follows no source of time", "{said}");
     assert_eq!(trust(&said), "nothing", "{said}");
+}
+
+/// The disk fails at every call that keeping the time needs: the old time stays, whole.
+#[test]
+fn a_failing_disk_leaves_the_last_sure_time_as_it_was() {
+    let lab = Lab::new();
+    let servers = [(); 3].map(|()| lab.chronyd(None));
+    let servers = servers.each_ref().map(at).join(",");
+    let (state, file) = (lab.text("state"), lab.path("state/last-seen"));
+    fs::create_dir_all(&state).unwrap();
+    let old = "2026-11-02T00:00:00Z 1793577600\n";
+    for call in ["fsync", "/^rename", "write"] {
+        fs::write(&file, old).unwrap();
+        let mut strace = std::process::Command::new("strace");
+        // Threads write nothing before this one does, and the report goes out last.
+        let nth = if call == "write" { ":when=1" } else { "" };
+        let inject = format!("inject={call}:error=EIO{nth}");
+        strace
+            .args(["-f", "-o", "/dev/null", "-e", &inject])
+            .arg(env!("CARGO_BIN_EXE_nameplate"))
+            .args(["clock", "check", "--format", "json", "--daemon", "none"])
+            .args(["--server", &servers, "--state-dir", &state])
+            .args(["--run-dir", &lab.text(call.trim_start_matches("/^"))]);
+        let said = Said::from(strace.output().expect("strace is installed"));
+        assert_eq!(said.code, 0, "{call}: {said}");
+        let warnings = said.json()["warnings"].to_string();
+        assert!(warnings.contains("is not kept"), "{call}: {said}");
+        let now = fs::read_to_string(&file).unwrap();
+        assert_eq!(now == old, call != "write", "{call}: {now}");
+        let left: Vec<_> = fs::read_dir(&state).unwrap().flatten().collect();
+        assert_eq!(left.len(), 1, "{call}: {left:?}");
+    }
 }

@@ -213,6 +213,7 @@ fn limits_floors_and_daemons_refuse() {
     for (more, code, error) in [
         (&["--server", &server][..], 5, "clock.step-limit"),
         (&["--at", "+2h", "--max-step", "1h"], 5, "clock.step-limit"),
+        (&["--at", "+2d"], 5, "clock.step-limit"),
         (&["--at", "2026-10-01"], 5, "clock.before-floor"),
         (&["--at", "2060-01-01"], 5, "clock.after-ceiling"),
         (&["--server", &nobody], 4, "clock.unconfirmed"),
@@ -250,7 +251,12 @@ fn limits_floors_and_daemons_refuse() {
 #[test]
 fn the_time_that_is_named_is_set() {
     let lab = Lab::new();
-    let (said, calls) = set(&lab, None, &["--at", "2027-01-31T12:00:00Z"], &[]);
+    let (said, calls) = set(
+        &lab,
+        None,
+        &["--at", "2027-01-31T12:00:00Z", "--max-step", "1y"],
+        &[],
+    );
     assert_eq!(said.code, 0, "{said}");
     assert_eq!(calls, "clock_settime 1801396800 0\n");
     assert!(
@@ -291,7 +297,7 @@ fn what_was_seen_is_forgotten_only_when_told() {
 #[test]
 fn the_battery_backed_clock_is_set_too_if_there_is_one() {
     let lab = Lab::new();
-    let more = ["--at", "2027-01-31T12:00:00Z", "--rtc"];
+    let more = ["--at", "2027-01-31T12:00:00Z", "--max-step", "1y", "--rtc"];
     let (said, calls) = set(&lab, None, &more, &[("SHIM_RTC", "1")]);
     assert_eq!(said.code, 0, "{said}");
     assert_eq!(calls, "clock_settime 1801396800 0\nrtc 2027 131\n");

@@ -30,8 +30,8 @@ pub(in crate::cli) struct Args {
     /// Set it to this time, and ask no server
     #[arg(long, value_name = "TIME", conflicts_with_all = ["ntp", "nts_server", "require"])]
     at: Option<String>,
-    /// The longest step [default: 1d when the servers are neither a majority of three nor prove by NTS
-    /// who they are, and the clock is not before the build's date]
+    /// The longest step [default: 1d, unless a majority of three servers or NTS says so, or the clock is
+    /// before the build's date]
     #[arg(long, value_name = "SPAN")]
     max_step: Option<String>,
     /// How far evidence must be believed

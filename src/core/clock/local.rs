@@ -9,6 +9,8 @@ use crate::core::time::Span;
 
 /// A kernel whose clock differs from ours by more than this speaks of another clock.
 const SAME_CLOCK_NANOS: i64 = 500_000_000;
+/// systemd-timesyncd tells the kernel that there is no error, while it still slews up to 0.4 s.
+const KERNEL_ERROR_NANOS: i64 = 500_000_000;
 /// A battery-backed clock this far from the system clock is worth a word.
 const RTC_NEAR: Span = Span::seconds(120);
 
@@ -35,13 +37,14 @@ fn kernel(clock: &ClockFacts, found: &mut Found) {
             (check, reading.part(Part::Refuted).note(fact))
         }
         Some(kernel) if kernel.synchronised => {
-            let error = kernel.max_error_us.max(0).saturating_mul(1000);
+            let error = kernel.max_error_us.saturating_mul(1000);
+            let error = error.max(KERNEL_ERROR_NANOS);
             found.add(
                 Trust::Daemon,
                 Source::Kernel,
                 Bounds::around(clock.wall_nanos, 0, error),
             );
-            let ms = kernel.max_error_us / 1000;
+            let ms = error / 1_000_000;
             let fact = format!("the kernel's clock is kept right, to within {ms} ms");
             let estimate = format!("estimated error {} us", kernel.estimated_error_us);
             let reading = reading.measured(clock.wall_nanos, 0, error).note(estimate);

@@ -37,18 +37,24 @@ pub struct Selection {
 
 /// RFC 5905's intersection algorithm: for as few falsetickers as possible, fewer than half, an
 /// interval in which all others meet and outside of which no more middles lie than there are
-/// falsetickers. `None` when there is no such majority, also when there is no claim.
+/// falsetickers. Where only that rule about middles fails (two right servers, one much nearer than
+/// the other), Marzullo's own rule decides: more than half meet. `None` when there is no such
+/// majority, also when there is no claim.
 ///
 /// The bounds returned are not those of that interval, which a wrong claim that overlaps right ones
 /// can pull to one side of the truth: they are where more than half of the claims meet, from the
 /// left and from the right. Those hold the truth whichever minority is wrong.
 pub fn select(claims: &[Claim]) -> Option<Selection> {
     let most_false = claims.len().checked_sub(1)? / 2;
-    let agreed = (0..=most_false).find_map(|allowed| agree(claims, allowed))?;
     let (low, high) = meet(claims, claims.len() - most_false)?;
+    let agreed = (0..=most_false).find_map(|allowed| agree(claims, allowed));
+    let is_true = |claim: &Claim| match agreed {
+        Some(agreed) => (agreed.low..=agreed.high).contains(&claim.middle()),
+        None => claim.low <= high && claim.high >= low,
+    };
     let truechimers = claims.iter().enumerate();
     let truechimers = truechimers
-        .filter(|(_, claim)| (agreed.low..=agreed.high).contains(&claim.middle()))
+        .filter(|(_, claim)| is_true(claim))
         .map(|(index, _)| index)
         .collect();
     Some(Selection {
@@ -107,10 +113,17 @@ mod tests {
     fn a_liar_that_overlaps_cannot_pull_the_bounds_away_from_the_truth() {
         let (a, b) = (claim(0, 10), claim(8, 20));
         for liar in [claim(8, 8), claim(7, 8), claim(10, 10), claim(9, 30)] {
-            if let Some(found) = select(&[a, b, liar]) {
-                assert!(found.low <= 8 && found.high >= 10, "{liar:?}: {found:?}");
-            }
+            let found = select(&[a, b, liar]).unwrap();
+            assert!(found.low <= 8 && found.high >= 10, "{liar:?}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_near_and_a_far_server_that_overlap_agree() {
+        let (near, far) = (Claim::around(0, 25), Claim::around(48, 49));
+        let found = select(&[near, far]).unwrap();
+        assert_eq!((found.low, found.high), (-1, 25));
+        assert_eq!(found.truechimers, [0, 1]);
     }
 
     proptest! {

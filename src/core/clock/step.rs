@@ -53,10 +53,7 @@ pub fn plan(clock: &ClockFacts, judged: &Judged, limits: Limits) -> Result<Step,
         trust,
         needless: offset.abs() <= half,
     };
-    // A clock that is before the build is wrong, whoever says so.
-    let provably_wrong = clock.wall() < clock.floor;
-    let built_in = (trust < Trust::Majority && !provably_wrong).then_some(DEFAULT_MAX);
-    check_length(step.offset_nanos, limits.max_step.or(built_in))?;
+    check_length(&step, clock, limits)?;
     Ok(step)
 }
 
@@ -78,23 +75,29 @@ pub fn plan_at(clock: &ClockFacts, at: UtcTime, limits: Limits) -> Result<Step, 
     let offset = target
         .checked_sub(clock.wall_nanos)
         .ok_or(StepError::Range)?;
-    check_length(offset, limits.max_step)?;
-    Ok(Step {
+    let step = Step {
         offset_nanos: offset,
         uncertainty_nanos: NANOS,
         trust: Trust::Word,
         needless: false,
-    })
+    };
+    check_length(&step, clock, limits)?;
+    Ok(step)
 }
 
-fn check_length(offset: i64, most: Option<Span>) -> Result<(), StepError> {
-    let Some(most) = most else { return Ok(()) };
-    let seconds = Span::seconds(offset.saturating_abs() / NANOS);
-    if offset.saturating_abs() <= most.as_seconds().saturating_mul(NANOS) {
+fn check_length(step: &Step, clock: &ClockFacts, limits: Limits) -> Result<(), StepError> {
+    // A clock that is before the build is wrong, whoever says so.
+    let provably_wrong = clock.wall() < clock.floor;
+    let built_in = (step.trust < Trust::Majority && !provably_wrong).then_some(DEFAULT_MAX);
+    let Some(most) = limits.max_step.or(built_in) else {
+        return Ok(());
+    };
+    let length = step.offset_nanos.saturating_abs();
+    if length <= most.as_seconds().saturating_mul(NANOS) {
         return Ok(());
     }
     Err(StepError::Limit {
-        step: seconds,
+        step: Span::seconds(length / NANOS),
         most,
     })
 }

@@ -161,7 +161,20 @@ impl ClockGather<'_> {
         }
     }
 
+    /// ntpd is asked last and only if no other daemon answers: at its port a chronyd that serves NTP
+    /// would let the question time out.
     fn daemons(&self, wanted: &[(DaemonPlace, bool)]) -> Vec<DaemonFacts> {
+        let at_once =
+            |(place, named): &&(DaemonPlace, bool)| *named || place.daemon != Daemon::Ntpd;
+        let (first, last): (Vec<_>, Vec<_>) = wanted.iter().partition(at_once);
+        let found = self.daemons_at(&first);
+        if last.is_empty() || found.iter().any(|facts| facts.says.is_some()) {
+            return found;
+        }
+        self.daemons_at(&last).into_iter().chain(found).collect()
+    }
+
+    fn daemons_at(&self, wanted: &[&(DaemonPlace, bool)]) -> Vec<DaemonFacts> {
         let sequence = self.sequence();
         let places: Vec<DaemonPlace> = wanted
             .iter()

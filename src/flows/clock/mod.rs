@@ -10,3 +10,6 @@ pub use gather::{ClockGather, ClockRequest, TlsAsk};
 pub use memory::{Keep, Kept};
 pub use set::{Set, SetDone, SetFailure, SetRequest, Target};
 pub use wait::{Wait, WaitRequest, Waited};
+
+#[cfg(test)]
+mod tests;
