@@ -1,7 +1,7 @@
 //! Flags that say whom to ask for the time, and where what is known of it is kept; shared by
 //! `preflight` and `clock`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -9,10 +9,10 @@ use clap::ValueEnum;
 use super::identity::in_project;
 use super::settings::Settings;
 use super::wire_device::Machine;
+use crate::core::cert::Certificate;
 use crate::core::clock::{Daemon, Trust};
 use crate::core::endpoint::Endpoint;
 use crate::core::nts;
-use crate::core::server::public_roots;
 use crate::core::time::{Span, UtcTime};
 use crate::explain::{Explain, Failure, Kind};
 use crate::flows::clock::{ClockRequest, Kept};
@@ -46,7 +46,8 @@ pub(super) struct TimeArgs {
         value_delimiter = ','
     )]
     nts_server: Vec<String>,
-    /// CAs that may vouch for NTS servers, PEM [default: public CAs] [config: device.nts_ca]
+    /// CAs that may vouch for NTS servers, PEM [default: the system's bundle] [config:
+    /// device.nts_ca]
     #[arg(long, value_name = "FILE", env = "NAMEPLATE_NTS_CA")]
     nts_ca: Option<PathBuf>,
     /// Where a time daemon of this machine is asked: chrony=SOCKET or chrony=HOST:PORT,
@@ -98,7 +99,7 @@ impl TimeArgs {
         let nts_roots = match nts_ca {
             _ if nts_servers.is_empty() => Vec::new(),
             Some(path) => identity::certificates(&machine.files, &path)?,
-            None => public_roots(),
+            None => system_roots(machine)?,
         };
         Ok(ClockRequest {
             floor: time(&self.time_floor)?.unwrap_or(machine.floor),
@@ -149,6 +150,23 @@ impl TimeArgs {
         let places = usual.iter().filter_map(|text| daemon_place(text).ok()?);
         places.map(|place| (place, false)).collect()
     }
+}
+
+/// The bundle of public CAs, where Debian and Alpine, Fedora, and OpenWrt have it.
+fn system_roots(machine: &Machine) -> Result<Vec<Certificate>, Failure> {
+    let places = [
+        "/etc/ssl/certs/ca-certificates.crt",
+        "/etc/pki/tls/certs/ca-bundle.crt",
+        "/etc/ssl/cert.pem",
+    ];
+    let mut places = places.iter().map(Path::new);
+    let Some(bundle) = places.find(|path| machine.files.exists(path)) else {
+        let message = "this system has no bundle of public CAs to vouch for NTS servers";
+        return Err(Failure::new(Kind::Usage, "clock.nts-ca", message).hint(
+            "name the CAs with --nts-ca FILE, NAMEPLATE_NTS_CA, or `nts_ca` under [device]",
+        ));
+    };
+    Ok(identity::certificates(&machine.files, bundle)?)
 }
 
 fn servers(

@@ -137,7 +137,7 @@ pub(super) struct DeviceConfig {
     pub(super) ntp: Option<Vec<String>>,
     /// NTS key exchange servers, `host` or `host:port`.
     pub(super) nts: Option<Vec<String>>,
-    /// Who may vouch for those, PEM; public CAs when left out.
+    /// Who may vouch for those, PEM; the system's bundle when left out.
     pub(super) nts_ca: Option<PathBuf>,
 }
 
