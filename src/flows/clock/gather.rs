@@ -148,11 +148,13 @@ impl ClockGather<'_> {
             trust: None,
             timeout,
         });
-        let window = match seen.error.filter(|_| seen.chain.is_empty()) {
-            Some(error) => Err(error.to_string()),
-            None => trust
-                .accept(seen.chain, &ask.endpoint.host)
-                .map_err(|fault| fault.to_string()),
+        // A chain that is public proves nothing of who shows it; only its key does.
+        let window = if seen.possession == Some(true) {
+            let accepted = trust.accept(seen.chain, &ask.endpoint.host);
+            accepted.map_err(|fault| fault.to_string())
+        } else {
+            let unproved = || "it did not prove that it holds its certificate's key".into();
+            Err(seen.error.map_or_else(unproved, |error| error.to_string()))
         };
         TlsFacts {
             endpoint: ask.endpoint.clone(),
