@@ -6,16 +6,19 @@ mod file;
 mod live;
 mod metrics;
 mod reader;
+mod search;
 mod why;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use file::{LogFile, OLD_LOGS};
 pub use live::LiveConnection;
 pub use metrics::Metric;
 pub use reader::LogReader;
+pub(super) use search::{Mark, search};
 pub(super) use why::{Denial, Holder, denied, of_refusal};
 pub use why::{Stage, Why};
 
@@ -77,6 +80,9 @@ pub struct Record {
     /// The failure in words: what, on what, by which rule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<String>,
+    /// Our own: whose it is, when it is not the sandbox's own account and Region.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// Our own: the refusal explained. CloudWatch's records have nothing like it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why: Option<Box<Why>>,
@@ -124,6 +130,7 @@ impl Record {
     pub fn cloudwatch(&self) -> Option<Self> {
         (self.event_type != CONTROL_PLANE).then(|| Self {
             why: None,
+            place: None,
             ..self.clone()
         })
     }
@@ -155,6 +162,8 @@ pub struct Logs {
     clock: Arc<dyn Clock + Send + Sync>,
     entropy: Arc<dyn Entropy + Send + Sync>,
     file: Option<Arc<Mutex<LogFile>>>,
+    /// Where the file is, which has the records of every place.
+    path: Option<PathBuf>,
     counters: Arc<Counters>,
     /// The last records, of this place alone.
     recent: Arc<Mutex<VecDeque<Record>>>,
@@ -176,6 +185,7 @@ impl Logs {
             place,
             clock,
             entropy,
+            path: file.as_ref().map(|file| file.path().to_owned()),
             file: file.map(|file| Arc::new(Mutex::new(file))),
             counters: Arc::default(),
             recent: Arc::default(),
@@ -189,6 +199,7 @@ impl Logs {
         record.timestamp = timestamp(self.clock.now_nanos());
         record.trace_id = self.uuid();
         record.account_id = self.place.account.to_string();
+        record.place.clone_from(&self.elsewhere);
         if let Some(why) = &mut record.why {
             why.place.clone_from(&self.elsewhere);
         }
@@ -215,6 +226,7 @@ impl Logs {
         Self {
             place,
             file: self.file.clone(),
+            path: self.path.clone(),
             counters: Arc::clone(&self.counters),
             live: Arc::clone(&self.live),
             elsewhere: Some(elsewhere),
@@ -250,6 +262,16 @@ impl Logs {
     /// Whose records these are.
     pub fn place(&self) -> &Place {
         &self.place
+    }
+
+    /// Whether a record of the file is one of these.
+    pub(super) fn has(&self, record: &Record) -> bool {
+        record.place == self.elsewhere
+    }
+
+    /// The file that has all of them, if there is one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
     }
 
     /// The records in memory, oldest first.

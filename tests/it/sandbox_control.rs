@@ -248,6 +248,76 @@ print("ok")
     assert_eq!(went_well(&output), "ok");
 }
 
+/// Both files of records are searched, whatever was before this process, a page at a time.
+#[test]
+fn filter_log_events_searches_all_that_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    // 30 000 records, one a second from 2026-01-01T00:00:00Z; the last one is cut off.
+    let line = |n: usize| {
+        let at = format!(
+            "2026-01-01 {:02}:{:02}:{:02}.000",
+            n / 3600,
+            n / 60 % 60,
+            n % 60
+        );
+        let (level, event) = match n % 10 {
+            0 => ("ERROR", "Connect"),
+            5 => ("ERROR", "ControlPlane"),
+            _ => ("INFO", "Connect"),
+        };
+        format!(
+            "{{\"timestamp\":\"{at}\",\"logLevel\":\"{level}\",\"traceId\":\"{n:08x}-0000-4000-8000-000000000000\",\
+             \"accountId\":\"123456789012\",\"status\":\"Success\",\"eventType\":\"{event}\",\"sourcePort\":{n}}}\n"
+        )
+    };
+    let lines: Vec<String> = (0..30_000).map(line).collect();
+    std::fs::write(state.join("logs.old.ndjson"), lines[..20_000].concat()).unwrap();
+    let cut = lines[20_000..].concat();
+    std::fs::write(state.join("logs.ndjson"), cut.trim_end_matches("}\n")).unwrap();
+    let running = start(folder.path(), |_| {});
+    let script = r#"
+import boto3, json
+from botocore.exceptions import ClientError
+logs = boto3.client("logs")
+def find(**more):
+    return logs.filter_log_events(logGroupName="AWSIotLogsV2", **more)
+def pages(**more):
+    return [e for page in logs.get_paginator("filter_log_events").paginate(logGroupName="AWSIotLogsV2", **more)
+            for e in page["events"]]
+port = lambda event: json.loads(event["message"])["sourcePort"]
+first = find()
+assert len(first["events"]) <= 10000 and sum(len(e["message"]) for e in first["events"]) < (1 << 20) + 1000
+everything = pages()
+# The control plane's own records are not AWS IoT's; the line that is cut off is none yet.
+assert [port(e) for e in everything] == [n for n in range(29999) if n % 10 != 5], len(everything)
+assert len({e["eventId"] for e in everything}) == len(everything)
+assert [port(e) for e in pages(filterPattern='{ $.logLevel = "ERROR" }')] == list(range(0, 29999, 10))
+begin = 1767225600000
+window = pages(startTime=begin + 19_990_000, endTime=begin + 20_010_000, filterPattern="ERROR", PaginationConfig={"PageSize": 1})
+assert [(port(e), e["timestamp"] - begin) for e in window] == [(n, n * 1000) for n in (19990, 20000, 20010)], window
+assert find(startTime=begin + 40_000_000)["events"] == []
+page = find(limit=3, filterPattern="{ $.sourcePort >= 19999 }")
+assert [port(e) for e in page["events"]] == [19999, 20000, 20001] and page["nextToken"]
+elsewhere = boto3.client("logs", region_name="us-east-1")
+assert elsewhere.filter_log_events(logGroupName="AWSIotLogsV2")["events"] == []
+for arguments in (dict(limit=10001), dict(nextToken="x"), dict(startTime=2, endTime=1), dict(filterPattern="{ $.a")):
+    try:
+        find(**arguments)
+        raise AssertionError(arguments)
+    except ClientError as error:
+        assert error.response["Error"]["Code"] == "InvalidParameterException", error
+print("ok")
+"#;
+    let output = command("python3", running.control_url())
+        .args(["-c", script])
+        .env("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", running.control_url())
+        .output()
+        .unwrap();
+    assert_eq!(went_well(&output), "ok");
+}
+
 #[test]
 fn programs_publish_read_what_is_retained_and_end_connections() {
     let folder = tempfile::tempdir().unwrap();

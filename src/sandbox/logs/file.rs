@@ -35,6 +35,11 @@ impl LogFile {
         })
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Appends one line. What cannot be written is lost.
     pub(super) fn append(&mut self, mut line: Vec<u8>) {
         line.push(b'\n');
