@@ -1,6 +1,7 @@
 """The control plane as boto3 finds it: what provisioning at scale, clean-up and authorization need.
 Arguments: a folder with `bulk/` for the bucket. Prints `ok` at the end; fails by assertion."""
 
+import datetime
 import json
 import sys
 import time
@@ -205,10 +206,81 @@ assert iot.list_thing_registration_tasks(status="Completed")["taskIds"] == [task
 refused("InvalidRequestException", iot.stop_thing_registration_task, 400, taskId=task)
 refused("ResourceNotFoundException", iot.describe_thing_registration_task, 404, taskId="x")
 
-# Every list has pages that meet.
-certificates = iot.get_paginator("list_certificates").paginate(PaginationConfig={"PageSize": 2})
-ids = [c["certificateId"] for page in certificates for c in page["certificates"]]
-assert len(ids) == len(set(ids)) == 9, len(ids)
+# Every list has pages that meet: one entry at a time is the same as all at once.
+root = ec.generate_private_key(ec.SECP256R1())
+now = datetime.datetime.now(datetime.timezone.utc)
+
+
+def signed(name, key=None):
+    """The CA of that name, or a certificate of the CA `root-0`."""
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, one)]) for one in (name, name if key is None else "root-0")]
+    builder = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1])
+    builder = builder.public_key((key or root).public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=9))
+    builder = builder.add_extension(x509.BasicConstraints(ca=key is None, path_length=None), critical=True)
+    return builder.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+cas = [iot.register_ca_certificate(caCertificate=signed(f"root-{n}"), certificateMode="SNI_ONLY", setAsActive=True)
+       for n in range(3)]
+many = [iot.register_certificate(certificatePem=signed(f"leaf-{n}", ec.generate_private_key(ec.SECP256R1())), status="ACTIVE")
+        for n in range(3)]
+hub, target = many[0]["certificateArn"], iot.create_thing_group(thingGroupName="all")["thingGroupArn"]
+iot.create_thing(thingName="many")
+iot.create_policy(policyName="many", policyDocument='{"Version":"2012-10-17","Statement":[]}'.replace(
+    "[]", '[{"Effect":"Allow","Action":"iot:Connect","Resource":"*"}]'))
+for n in range(3):
+    document = json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "iot:Connect", "Resource": f"arn:aws:iot:eu-west-1:123456789012:client/{n}"}]})
+    iot.create_policy_version(policyName="many", policyDocument=document)
+    iot.create_policy(policyName=f"p-{n}", policyDocument=document)
+    iot.attach_policy(policyName=f"p-{n}", target=hub)
+    iot.attach_policy(policyName="many", target=many[n]["certificateArn"])
+    iot.attach_thing_principal(thingName="many", principal=many[n]["certificateArn"])
+    iot.create_thing(thingName=f"t-{n}")
+    iot.attach_thing_principal(thingName=f"t-{n}", principal=hub)
+    iot.create_thing_group(thingGroupName=f"g-{n}")
+    iot.add_thing_to_thing_group(thingGroupName=f"g-{n}", thingName="many")
+    iot.add_thing_to_thing_group(thingGroupName="all", thingName=f"t-{n}")
+    iot.create_billing_group(billingGroupName=f"bg-{n}")
+    iot.add_thing_to_billing_group(billingGroupName="bg-0", thingName=f"t-{n}")
+    iot.create_thing_type(thingTypeName=f"tt-{n}")
+    template = json.dumps({"Parameters": {}, "Resources": {"thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": "x"}},
+        "certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}}}}})
+    template = template.replace('"Parameters": {}', '"Parameters": {"AWS::IoT::Certificate::Id": {"Type": "String"}}')
+    iot.create_provisioning_template(templateName=f"pt-{n}", templateBody=template, provisioningRoleArn=ROLE)
+    iot.create_provisioning_template_version(templateName="pt-0", templateBody=template)
+SIZES = ("maxResults", "pageSize")
+for operation, most, arguments in (
+    ("list_attached_policies", 3, dict(target=hub)), ("list_billing_groups", 4, {}), ("list_ca_certificates", 3, {}),
+    ("list_certificates", 12, {}), ("list_certificates_by_ca", 3, dict(caCertificateId=cas[0]["certificateId"])),
+    ("list_policies", 6, {}), ("list_policy_principals", 3, dict(policyName="many")),
+    ("list_principal_policies", 4, dict(principal=hub)), ("list_principal_things", 4, dict(principal=hub)),
+    ("list_principal_things_v2", 4, dict(principal=hub)), ("list_provisioning_templates", 3, {}),
+    ("list_provisioning_template_versions", 4, dict(templateName="pt-0")), ("list_targets_for_policy", 3, dict(policyName="many")),
+    ("list_thing_groups", 7, {}), ("list_thing_groups_for_thing", 3, dict(thingName="many")),
+    ("list_thing_principals", 3, dict(thingName="many")), ("list_thing_principals_v2", 3, dict(thingName="many")),
+    ("list_thing_registration_tasks", 2, {}), ("list_thing_types", 4, {}), ("list_things", 12, {}),
+    ("list_things_in_billing_group", 3, dict(billingGroupName="bg-0")),
+    ("list_things_in_thing_group", 3, dict(thingGroupName="all")),
+):
+    call, model = getattr(iot, operation), iot.meta.service_model.operation_model(iot.meta.method_to_api_mapping[operation])
+    takes = model.input_shape.members
+    [size] = [name for name in SIZES if name in takes]
+    sent, got = ("marker", "nextMarker") if "marker" in takes else ("nextToken", "nextToken")
+    listed = lambda answer: next(value for value in answer.values() if isinstance(value, list))
+    whole, pages, more = listed(call(**arguments)), [], {}
+    while True:
+        answer = call(**arguments, **{size: 1}, **more)
+        assert len(listed(answer)) == 1, (operation, answer)
+        pages += listed(answer)
+        if not answer.get(got):
+            break
+        more = {sent: answer[got]}
+    assert pages == whole and len(pages) >= most, (operation, len(pages), len(whole))
+    refused("InvalidRequestException", call, 400, **arguments, **{size: 1}, **{sent: "not-ours"})
+    if takes[size].type_name == "integer":
+        assert len(listed(call(**arguments, **{size: 250}))) == len(whole)
 
 # Accounts and Regions side by side.
 elsewhere = boto3.client("iot", region_name="us-east-1")
@@ -223,4 +295,20 @@ assert other.get_registration_code()["registrationCode"] != iot.get_registration
 assert iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"] == "localhost"
 assert elsewhere.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"] == (
     "123456789012-ats.iot.us-east-1.localhost")
+# Without fleet indexing there are no dynamic groups, and clients are told so.
+assert iot.get_indexing_configuration()["thingIndexingConfiguration"]["thingIndexingMode"] == "OFF"
+assert iot.list_indices()["indexNames"] == []
+iot.create_thing_group(thingGroupName="static")
+dynamic = dict(thingGroupName="dynamic", queryString="attributes.model:x")
+assert "fleet indexing is off" in refused("ResourceNotFoundException", iot.create_dynamic_thing_group, 404, **dynamic)
+refused("ResourceAlreadyExistsException", iot.create_dynamic_thing_group, 409, **{**dynamic, "thingGroupName": "static"})
+refused("InvalidRequestException", iot.create_dynamic_thing_group, 400, **{**dynamic, "thingGroupName": "a b"})
+refused("ResourceNotFoundException", iot.update_dynamic_thing_group, 404, thingGroupName="dynamic", thingGroupProperties={})
+refused("InvalidRequestException", iot.update_dynamic_thing_group, 400, thingGroupName="static", thingGroupProperties={})
+iot.delete_dynamic_thing_group(thingGroupName="dynamic")
+refused("InvalidRequestException", iot.delete_dynamic_thing_group, 400, thingGroupName="static")
+refused("ResourceNotFoundException", iot.search_index, 404, queryString="*")
+refused("ResourceNotFoundException", iot.describe_index, 404, indexName="AWS_Things")
+iot.delete_thing_group(thingGroupName="static")
+
 print("ok")

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::entities::{Dates, Thing};
 use super::group::{ancestry, change_thing, join};
+use super::state::State;
 use super::{ApiError, AttributeChange, ErrorName, Registry, thing};
 use crate::core::ids::ThingName;
 use crate::core::template::merge_attributes;
@@ -34,6 +36,11 @@ impl Registry {
             let group = state.groups.change(name.as_str());
             let group = group.ok_or_else(|| ApiError::not_found("thing group", name))?;
             check_version("thing group", name, group.version, change.expected_version)?;
+            amend(
+                (&mut group.description, &mut group.version, &mut group.dates),
+                change.description,
+                now,
+            );
             if let Some(AttributeChange { attributes, merge }) = change.attributes {
                 if !merge {
                     group.attributes = BTreeMap::new();
@@ -41,9 +48,6 @@ impl Registry {
                 merge_attributes(&mut group.attributes, &attributes);
                 thing::check_attributes(&group.attributes, true)?;
             }
-            group.description = change.description.or(group.description.take());
-            group.version += 1;
-            group.dates.modified = now;
             Ok(group.version)
         })
     }
@@ -70,11 +74,13 @@ impl Registry {
                 let message = format!("thing group {name} has the group {} below it", child.name);
                 return Err(ApiError::invalid(message));
             }
-            let inside = state.things.all().filter(|one| one.groups.contains(name));
-            let inside: Vec<ThingName> = inside.map(|one| one.name.clone()).collect();
-            for thing in inside {
-                change_thing(state, &thing)?.groups.remove(name);
-            }
+            release(
+                state,
+                |thing| thing.groups.contains(name),
+                |thing| {
+                    thing.groups.remove(name);
+                },
+            )?;
             state.tags.remove(&place.arn("thinggroup", name));
             state.groups.remove(name.as_str());
             Ok(())
@@ -132,9 +138,11 @@ impl Registry {
                 group.version,
                 change.expected_version,
             )?;
-            group.description = change.description.or(group.description.take());
-            group.version += 1;
-            group.dates.modified = now;
+            amend(
+                (&mut group.description, &mut group.version, &mut group.dates),
+                change.description,
+                now,
+            );
             Ok(group.version)
         })
     }
@@ -153,12 +161,8 @@ impl Registry {
                 return Ok(());
             };
             check_version("billing group", name, group.version, expected)?;
-            let inside = state.things.all();
-            let inside = inside.filter(|one| one.billing_group.as_ref() == Some(name));
-            let inside: Vec<ThingName> = inside.map(|one| one.name.clone()).collect();
-            for thing in inside {
-                change_thing(state, &thing)?.billing_group = None;
-            }
+            let is_inside = |thing: &Thing| thing.billing_group.as_ref() == Some(name);
+            release(state, is_inside, |thing| thing.billing_group = None)?;
             state.tags.remove(&place.arn("billinggroup", name));
             state.billing_groups.remove(name.as_str());
             Ok(())
@@ -190,6 +194,33 @@ impl Registry {
             Ok(())
         })
     }
+}
+
+/// What a change of any group changes.
+fn amend(
+    (text, version, dates): (&mut Option<String>, &mut u64, &mut Dates),
+    description: Option<String>,
+    now: UtcTime,
+) {
+    if description.is_some() {
+        *text = description;
+    }
+    *version += 1;
+    dates.modified = now;
+}
+
+/// Lets the things go that are in a group which ends.
+fn release(
+    state: &mut State,
+    is_inside: impl Fn(&Thing) -> bool,
+    leave: impl Fn(&mut Thing),
+) -> Result<(), ApiError> {
+    let inside = state.things.all().filter(|thing| is_inside(thing));
+    let inside: Vec<ThingName> = inside.map(|thing| thing.name.clone()).collect();
+    for name in inside {
+        leave(change_thing(state, &name)?);
+    }
+    Ok(())
 }
 
 fn check_version(

@@ -9,6 +9,7 @@ mod ca;
 mod call;
 mod certificate;
 mod data;
+mod dynamic;
 mod group;
 mod issue;
 mod logs;
@@ -118,6 +119,7 @@ const SETS: &[&[Operation]] = &[
     certificate::OPERATIONS,
     data::CONNECTIVITY,
     data::OPERATIONS,
+    dynamic::OPERATIONS,
     group::OPERATIONS,
     issue::OPERATIONS,
     policy::OPERATIONS,
