@@ -54,6 +54,9 @@ pub struct RunningInfo {
     /// The page's URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ui_url: Option<String>,
+    /// The credentials that it knows, where it takes no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<PathBuf>,
     /// The account it plays.
     pub account: AccountId,
     /// The Region it plays.
@@ -220,6 +223,20 @@ pub fn find_running(path: &Path) -> Option<RunningInfo> {
     None
 }
 
+/// Erases the folders in `place` whose names begin with `prefix` and whose sandboxes were killed.
+pub fn erase_abandoned(place: &Path, prefix: &str) {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
+    for path in ours.map(|entry| entry.path()) {
+        // One that has not said where it listens may be starting.
+        if read_running(&path).is_some()
+            && let Ok(folder) = Folder::take(&path)
+        {
+            let _ = folder.erase();
+        }
+    }
+}
+
 /// The last records of a folder that say `Failure`, oldest first, at most `most`.
 pub fn last_failures(path: &Path, most: usize) -> Vec<Record> {
     let text = tail(&path.join(LOGS)).unwrap_or_default();
@@ -347,6 +364,7 @@ mod tests {
             ca_file: None,
             admin_url: None,
             ui_url: None,
+            credentials: None,
             account: "123456789012".parse().unwrap(),
             region: "eu-west-1".parse().unwrap(),
             started: UtcTime::from_unix(0),

@@ -27,8 +27,8 @@ use super::logs::{Logs, Record};
 use super::mqtt::hub::HubRules;
 use super::quota::Quotas;
 use super::registry::Registry;
-use super::store::Store;
-use super::tls::ServerCa;
+use super::store::{Store, StoreError};
+use super::tls::{ServerCa, TlsError};
 use super::worlds::Worlds;
 use super::{Shared, connection, rest};
 use crate::core::ids::Place;
@@ -46,8 +46,25 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 pub enum StatePlace {
     /// In this folder; held alone while it runs.
     Durable(PathBuf),
+    /// In memory. The folder has what others need to find it and to trust it, and its records;
+    /// neither the registry nor a key is ever written.
+    Ephemeral(PathBuf),
     /// Nowhere: it is gone when it stops.
     Memory,
+}
+
+impl StatePlace {
+    /// The folder that it is found by.
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Durable(path) | Self::Ephemeral(path) => Some(path),
+            Self::Memory => None,
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        matches!(self, Self::Durable(_))
+    }
 }
 
 /// What a sandbox is to be.
@@ -73,6 +90,8 @@ pub struct ServerConfig {
     pub buckets: Buckets,
     /// Whose signatures the control plane takes.
     pub keyring: Keyring,
+    /// The file that the keyring is from, for those who call the control plane on this machine.
+    pub credentials: Option<PathBuf>,
     /// Whether AWS's quotas are enforced.
     pub quotas: bool,
     /// Faults, clock and page.
@@ -101,6 +120,7 @@ impl ServerConfig {
             hooks: Hooks::default(),
             buckets: Buckets::None,
             keyring: Keyring::default(),
+            credentials: None,
             quotas: false,
             controls: Controls::default(),
         }
@@ -148,32 +168,42 @@ impl Server {
             clock.change(*change);
         }
         config.clock = Arc::<SandboxClock>::clone(&clock);
-        let folder = match &config.state {
-            StatePlace::Durable(path) => Some(Folder::take(path)?),
-            StatePlace::Memory => None,
-        };
-        let store = match &folder {
-            Some(folder) => Store::durable(&folder.file(STATE))?,
-            None => Store::memory(),
-        };
-        let mut registry = Registry::open(config.place.clone(), store)?;
+        let folder = config.state.folder().map(Folder::take).transpose()?;
+        let store = || open_store(&config.state, folder.as_ref());
+        let mut registry = Registry::open(config.place.clone(), store()?)?;
         let ended = registry.end_orphaned_tasks(config.clock.now());
         ended.map_err(|error| ServerError::Start(io::Error::other(error)))?;
         let logs = open_logs(&config, folder.as_ref())?;
-        let ca = match (&config.mqtt, &folder) {
-            (None, _) => None,
-            (Some(_), Some(folder)) => Some(ServerCa::of_folder(folder, &*config.entropy)?),
-            (Some(_), None) => Some(ServerCa::generate(&*config.entropy)?),
+        let ca = match &config.mqtt {
+            Some(_) => Some(server_ca(&config, folder.as_ref())?),
+            None => None,
         };
         let ca_pem = ca.as_ref().map(ServerCa::pem);
-        let kept = match (&config.mqtt, &folder) {
-            (Some(_), Some(folder)) => Store::durable(&folder.file(STATE))?,
-            _ => Store::memory(),
-        };
+        let kept = store()?;
         let entrance = ca.map(|ca| (ca, kept));
         let desk = (clock, folder.as_ref());
         let parts = Parts::new(&config, (registry, logs), entrance, desk)?;
         Running::new(&config, parts, ca_pem, folder)
+    }
+}
+
+fn open_store(state: &StatePlace, folder: Option<&Folder>) -> Result<Store, StoreError> {
+    match folder {
+        Some(folder) if state.is_durable() => Store::durable(&folder.file(STATE)),
+        _ => Ok(Store::memory()),
+    }
+}
+
+/// The state's server CA, or a new one. Others trust it by its certificate in the folder.
+fn server_ca(config: &ServerConfig, folder: Option<&Folder>) -> Result<ServerCa, TlsError> {
+    match folder {
+        Some(folder) if config.state.is_durable() => ServerCa::of_folder(folder, &*config.entropy),
+        Some(folder) => {
+            let ca = ServerCa::generate(&*config.entropy)?;
+            folder.write(SERVER_CA, &ca.pem(), 0o644)?;
+            Ok(ca)
+        }
+        None => ServerCa::generate(&*config.entropy),
     }
 }
 
@@ -256,7 +286,7 @@ impl Parts {
         };
         let state = match &config.state {
             StatePlace::Durable(path) => Some(path.join(STATE)),
-            StatePlace::Memory => None,
+            StatePlace::Ephemeral(_) | StatePlace::Memory => None,
         };
         let worlds = Arc::new(Worlds::new(shared.clone(), state));
         let mqtt = match (&config.mqtt, mqtt) {
@@ -343,6 +373,7 @@ fn info(
             (Some(folder), Some(_)) => Some(folder.file(SERVER_CA)),
             _ => None,
         },
+        credentials: config.credentials.clone(),
         account: config.place.account.clone(),
         region: config.place.region.clone(),
         started: config.clock.now(),

@@ -242,7 +242,10 @@ impl Explain for SnapshotError {
             Self::Exists(_) => Some("name another file; snapshots are never overwritten".into()),
             Self::Folder(error) => error.hint(),
             Self::Foreign(..) => Some("name a file that `sandbox snapshot` wrote".into()),
-            Self::Io { .. } | Self::Nothing(_) => None,
+            Self::Io { .. } => None,
+            Self::Nothing(_) => {
+                Some("one that was started with --ephemeral keeps none there".into())
+            }
             Self::Store(error) => error.hint(),
         }
     }

@@ -69,6 +69,7 @@ mod sandbox_mqtt_clients;
 mod sandbox_places;
 mod sandbox_rates;
 mod sandbox_rest;
+mod sandbox_state;
 mod sandbox_why;
 #[cfg(feature = "postgres")]
 mod server;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustix::fs::{Access, access};
+
 use crate::cli::report::note;
 use crate::cli::settings::Settings;
 use crate::cli::wire::sandbox as wire;
@@ -18,6 +20,7 @@ use crate::sandbox::bulk::Buckets;
 use crate::sandbox::clock::ClockChange;
 use crate::sandbox::faults::Fault;
 use crate::sandbox::fleet::{HookTarget, Hooks};
+use crate::sandbox::folder::erase_abandoned;
 use crate::sandbox::server::{MqttConfig, Running, RunningInfo, Server, StatePlace};
 
 /// How a sandbox is started.
@@ -46,7 +49,7 @@ pub(super) struct StartArgs {
     /// The MQTT endpoint's name: what clients must send as TLS server name
     #[arg(long, value_name = "NAME", default_value = "localhost")]
     endpoint: String,
-    /// Keep the state in a temporary folder that is removed at the end
+    /// Keep the state in memory; a temporary folder has what others find the sandbox by
     #[arg(long)]
     ephemeral: bool,
     /// How long after its first connection a device is provisioned (`500ms`, `1s`, `1m`)
@@ -122,27 +125,18 @@ impl StartArgs {
             .as_deref()
             .map(|text| UtcTime::parse_relative(text, wire::now()));
         let (state, temporary) = self.state(settings, temporary)?;
+        let kept = if temporary {
+            StatePlace::Ephemeral(state.clone())
+        } else {
+            StatePlace::Durable(state.clone())
+        };
         let place = settings.sandbox_place()?;
-        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        let address = self.mqtt.unwrap_or(local(ports.mqtt));
-        // Beside a port of the user's choice, AWS IoT's own number would be a surprise.
-        let beside = match self.mqtt {
-            Some(mqtt) => SocketAddr::new(mqtt.ip(), 0),
-            None => local(ports.https),
-        };
-        let mqtt = MqttConfig {
-            https: Some(self.https.unwrap_or(beside)),
-            session_expiry: self.session_expiry,
-            name: self.endpoint.clone(),
-            legacy_sni: self.legacy_sni,
-            allow_expired: self.allow_expired,
-            places: self.place.clone(),
-            ..MqttConfig::new(address)
-        };
-        let mut config = wire::config(StatePlace::Durable(state.clone()), place, at.transpose()?);
+        let mqtt = self.mqtt(ports);
+        let mut config = wire::config(kept, place, at.transpose()?);
         config.control = self.control.unwrap_or(local(ports.control));
         config.jitp_delay = self.jitp_delay;
         config.keyring = self.keyring()?;
+        config.credentials = self.known_file();
         config.controls = self.controls();
         config.quotas = self.quotas.is_some();
         config.buckets = self.s3.clone().unwrap_or_default();
@@ -155,6 +149,24 @@ impl StartArgs {
             state,
             temporary,
         })
+    }
+
+    fn mqtt(&self, ports: Ports) -> MqttConfig {
+        let address = self.mqtt.unwrap_or(local(ports.mqtt));
+        // Beside a port of the user's choice, AWS IoT's own number would be a surprise.
+        let beside = match self.mqtt {
+            Some(mqtt) => SocketAddr::new(mqtt.ip(), 0),
+            None => local(ports.https),
+        };
+        MqttConfig {
+            https: Some(self.https.unwrap_or(beside)),
+            session_expiry: self.session_expiry,
+            name: self.endpoint.clone(),
+            legacy_sni: self.legacy_sni,
+            allow_expired: self.allow_expired,
+            places: self.place.clone(),
+            ..MqttConfig::new(address)
+        }
     }
 
     fn controls(&self) -> Controls {
@@ -180,6 +192,12 @@ impl StartArgs {
         Ok(Keyring::parse(mode, &text)?)
     }
 
+    /// The credentials' file, where no others are taken, by a path that is good from any folder.
+    fn known_file(&self) -> Option<PathBuf> {
+        let file = self.credentials.as_ref().filter(|_| self.auth == "known")?;
+        std::path::absolute(file).ok()
+    }
+
     fn state(&self, settings: &Settings, temporary: bool) -> Result<(PathBuf, bool), Failure> {
         let own = self.state.clone().or_else(|| settings.sandbox_state());
         match own {
@@ -190,11 +208,33 @@ impl StartArgs {
                     .hint("run `nameplate init` first, or use --state DIR or --ephemeral"))
             }
             _ => {
-                let name = format!("nameplate-sandbox-{}", wire::random_name());
-                Ok((std::env::temp_dir().join(name), true))
+                let place = memory_folder();
+                erase_abandoned(&place, TEMPORARY);
+                Ok((
+                    place.join(format!("{TEMPORARY}{}", wire::random_name())),
+                    true,
+                ))
             }
         }
     }
+}
+
+/// A port of this machine alone.
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// What the names of temporary folders begin with.
+const TEMPORARY: &str = "nameplate-sandbox-";
+
+/// Where files are in memory, if there is such a place; else where temporary ones are.
+fn memory_folder() -> PathBuf {
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let shared = Some(PathBuf::from("/dev/shm"));
+    let found = [runtime, shared].into_iter().flatten();
+    let may = Access::WRITE_OK | Access::EXEC_OK;
+    let mut found = found.filter(|path| path.is_dir() && access(path, may).is_ok());
+    found.next().unwrap_or_else(std::env::temp_dir)
 }
 
 /// Says loudly where others can reach it.
@@ -211,7 +251,7 @@ fn warn_open(control: SocketAddr, mqtt: &MqttConfig) {
 }
 
 impl Started {
-    /// Stops it, and removes a temporary state folder.
+    /// Stops it, and removes a temporary folder.
     pub(super) fn stop(self) {
         self.running.stop();
         if self.temporary {
@@ -248,12 +288,11 @@ impl fmt::Display for Listening {
         } = &self.info;
         writeln!(f, "the sandbox plays account {account} in {region}")?;
         write_places(f, &self.info)?;
-        let temporary = if self.temporary {
-            " (removed at the end)"
-        } else {
-            ""
-        };
-        write!(f, "  state          {}{temporary}", self.state.display())
+        let state = self.state.display();
+        if self.temporary {
+            return write!(f, "  state          in memory (found by {state})");
+        }
+        write!(f, "  state          {state}")
     }
 }
 

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use crate::cli::args::Target;
 use crate::cli::settings::Settings;
 use crate::core::ids::Place;
-use crate::effects::aws::{AwsAccess, AwsControlPlane};
+use crate::effects::aws::{AwsAccess, AwsControlPlane, SandboxSigner};
 use crate::explain::{Failure, Kind};
 use crate::ports::cloud::ControlPlane;
+use crate::sandbox::auth::{AuthMode, Keyring};
 use crate::sandbox::server::{Running, RunningInfo, Server, StatePlace, find_running};
 use crate::sandbox::worlds;
 
@@ -118,6 +119,7 @@ fn connect_url(settings: &Settings, url: &str) -> Result<Connected, Failure> {
         place: settings.sandbox_place()?,
         url,
         reached: Reached::EndpointUrl,
+        signer: SandboxSigner::Named(settings.profile.clone()),
     };
     sandbox.connect(None)
 }
@@ -131,6 +133,7 @@ fn connect_project(settings: &Settings) -> Result<Connected, Failure> {
     };
     if let Some(info) = find_running(&state) {
         let sandbox = Sandbox {
+            signer: known_signer(settings, &info)?,
             place: place_in(settings, &info)?,
             url: &info.control_url,
             reached: Reached::Running,
@@ -145,14 +148,36 @@ fn connect_project(settings: &Settings) -> Result<Connected, Failure> {
         place,
         url: &url,
         reached: Reached::InProcess,
+        signer: SandboxSigner::Anybody,
     };
     sandbox.connect(Some(server))
+}
+
+/// Whom a running sandbox takes: where it checks signatures, the first credentials of its account in
+/// the file that it was started with.
+fn known_signer(settings: &Settings, info: &RunningInfo) -> Result<SandboxSigner, Failure> {
+    let Some(file) = &info.credentials else {
+        return Ok(SandboxSigner::Anybody);
+    };
+    let Ok(text) = std::fs::read_to_string(file) else {
+        // Only whoever may read the file is let in by it; others say who they are.
+        return Ok(SandboxSigner::Named(settings.profile.clone()));
+    };
+    let keyring = Keyring::parse(AuthMode::Known, &text)?;
+    let own = keyring.own(&info.account);
+    let known = own.map(|(key, secret, token)| SandboxSigner::Known {
+        key: key.to_owned(),
+        secret: secret.to_owned().into(),
+        token: token.map(str::to_owned),
+    });
+    Ok(known.unwrap_or_else(|| SandboxSigner::Named(settings.profile.clone())))
 }
 
 struct Sandbox<'a> {
     place: Place,
     url: &'a str,
     reached: Reached,
+    signer: SandboxSigner,
 }
 
 impl Sandbox<'_> {
@@ -161,12 +186,13 @@ impl Sandbox<'_> {
             place,
             url,
             reached,
+            signer,
         } = self;
         let name = match reached {
             Reached::InProcess => "the sandbox in this process".to_owned(),
             _ => format!("the sandbox at {url}"),
         };
-        let plane = Box::new(AwsControlPlane::sandbox(&place, url, &name)?);
+        let plane = Box::new(AwsControlPlane::sandbox(&place, url, &name, signer)?);
         let in_process = reached == Reached::InProcess;
         let target = TargetReport {
             kind: Target::Sandbox,

@@ -1,5 +1,5 @@
-//! The control plane through the AWS SDK: for AWS itself and, with an address of its own and
-//! credentials that nobody checks, for the sandbox. Async lives and ends here.
+//! The control plane through the AWS SDK: for AWS itself and, with an address and credentials of its
+//! own, for the sandbox. Async lives and ends here.
 
 /// From the SDK's types to ours.
 mod convert;
@@ -15,15 +15,21 @@ use std::cell::OnceCell;
 use std::future::Future;
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_iot::Client;
 use aws_sdk_iot::config::http::HttpResponse;
 use aws_sdk_iot::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::runtime::Runtime;
+use zeroize::Zeroizing;
 
 use crate::core::ids::{AccountId, Place, Region};
 use crate::explain::{Explain, Kind};
@@ -62,18 +68,61 @@ pub struct AwsAccess {
     pub endpoint_url: Option<String>,
 }
 
+/// Who signs the requests to a sandbox.
+pub enum SandboxSigner {
+    /// Anybody: it takes every signature.
+    Anybody,
+    /// Credentials that it knows.
+    Known {
+        /// The access key.
+        key: String,
+        /// The secret.
+        secret: Zeroizing<String>,
+        /// The session token.
+        token: Option<String>,
+    },
+    /// Whom `AWS_ACCESS_KEY_ID` and its like name, else the profile, if there is one; else anybody.
+    Named(Option<String>),
+}
+
+impl SandboxSigner {
+    fn provider(self) -> SharedCredentialsProvider {
+        let anybody = Credentials::new("nameplate", "nameplate", None, None, "sandbox");
+        match self {
+            Self::Anybody => SharedCredentialsProvider::new(anybody),
+            Self::Known { key, secret, token } => {
+                let known = Credentials::new(key, secret.as_str(), token, None, "sandbox");
+                SharedCredentialsProvider::new(known)
+            }
+            Self::Named(profile) => {
+                let environment = EnvironmentVariableCredentialsProvider::new();
+                let mut chain = CredentialsProviderChain::first_try("Environment", environment);
+                if let Some(profile) = profile {
+                    let config = ProviderConfig::without_region().with_http_client(http_client());
+                    let named = ProfileFileCredentialsProvider::builder().configure(&config);
+                    chain = chain.or_else("Profile", named.profile_name(profile).build());
+                }
+                SharedCredentialsProvider::new(chain.or_else("Anybody", anybody))
+            }
+        }
+    }
+}
+
 impl AwsControlPlane {
-    /// A stand-in for AWS IoT Core at `url`: plain HTTP or HTTPS, and credentials that
-    /// nobody checks.
+    /// A stand-in for AWS IoT Core at `url`: plain HTTP or HTTPS.
     ///
     /// # Errors
     /// `aws.runtime`.
-    pub fn sandbox(place: &Place, url: &str, target: &str) -> Result<Self, AwsError> {
-        let nobody = Credentials::new("nameplate", "nameplate", None, None, "sandbox");
+    pub fn sandbox(
+        place: &Place,
+        url: &str,
+        target: &str,
+        signer: SandboxSigner,
+    ) -> Result<Self, AwsError> {
         let config = aws_sdk_iot::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(http_client())
-            .credentials_provider(nobody)
+            .credentials_provider(signer.provider())
             .region(aws_sdk_iot::config::Region::new(place.region.to_string()))
             .endpoint_url(url)
             .retry_config(
