@@ -202,16 +202,18 @@ impl Broker {
     }
 
     /// Runs the CA's template after the delay, once at a time for one certificate.
-    pub(super) fn provision_later(self: &Arc<Self>, leaf: Certificate, ca: CertificateId) {
+    pub(super) fn provision_later(self: &Arc<Self>, leaf: Arc<Certificate>, ca: CertificateId) {
         if !lock(&self.provisioning).insert(leaf.id().clone()) {
             return;
         }
         let broker = Arc::clone(self);
         tokio::spawn(async move {
             let late = broker.shared.faults.span(FaultName::TemplateDelay);
-            tokio::time::sleep(broker.rules.jitp_delay + late).await;
-            let record = tokio::task::block_in_place(|| broker.run_template(&leaf, &ca));
-            broker.logs.write(record);
+            let delay = broker.rules.jitp_delay + late;
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            broker.logs.write(broker.run_template(&leaf, &ca));
             lock(&broker.provisioning).remove(leaf.id());
         });
     }

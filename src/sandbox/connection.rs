@@ -50,10 +50,13 @@ pub(super) enum Door {
     Https,
 }
 
+/// Boxed, because futures keep a place for it wherever it is handed on.
+type Stream = Box<TlsStream<TcpStream>>;
+
 /// A certificate that came with proof of its key.
 struct Arrival {
-    stream: TlsStream<TcpStream>,
-    leaf: Certificate,
+    stream: Stream,
+    leaf: Arc<Certificate>,
     others: Vec<Certificate>,
     server_name: bool,
 }
@@ -65,8 +68,9 @@ pub(super) async fn serve(doorway: Doorway, tcp: TcpStream, stop: watch::Receive
     let Ok(address) = tcp.peer_addr() else { return };
     let _ = tcp.set_nodelay(true);
     let mut broker = Arc::clone(&doorway.broker);
-    let arriving = arrive(&doorway, &mut broker, tcp);
-    let arrival = match timeout(CONNECT_TIMEOUT, arriving).await {
+    // What the handshake needed is given back when it is done: a connection may be idle for long.
+    let arriving = Box::pin(timeout(CONNECT_TIMEOUT, arrive(&doorway, &mut broker, tcp)));
+    let arrival = match arriving.await {
         Ok(Ok(arrival)) => arrival,
         Ok(Err(failed)) => return refuse(&broker, address, failed),
         Err(_) => return refuse(&broker, address, too_slow()),
@@ -80,15 +84,15 @@ pub(super) async fn serve(doorway: Doorway, tcp: TcpStream, stop: watch::Receive
     };
     if is_throttled(&broker) {
         let record = throttled(&arrival.leaf);
-        return turn_away(&broker, arrival, (address, https), record).await;
+        return Box::pin(turn_away(&broker, arrival, (address, https), record)).await;
     }
     match broker.verdict(presented) {
-        Verdict::Admit => admit(broker, arrival, (address, https), stop).await,
+        Verdict::Admit => Box::pin(admit(broker, arrival, (address, https), stop)).await,
         Verdict::Provision(provision) => {
-            let record = tokio::task::block_in_place(|| broker.register(&arrival.leaf, &provision));
+            let record = broker.register(&arrival.leaf, &provision);
             let run = provision.run_template && !record.failed();
-            let leaf = arrival.leaf.clone();
-            turn_away(&broker, arrival, (address, https), record).await;
+            let leaf = Arc::clone(&arrival.leaf);
+            Box::pin(turn_away(&broker, arrival, (address, https), record)).await;
             if run {
                 broker.provision_later(leaf, provision.ca);
             }
@@ -96,7 +100,7 @@ pub(super) async fn serve(doorway: Doorway, tcp: TcpStream, stop: watch::Receive
         Verdict::Refuse(refusal) => {
             let record = Record::failure("Connect", AUTHORIZATION, refusal.to_string())
                 .why(of_refusal(&refusal, &arrival.leaf));
-            turn_away(&broker, arrival, (address, https), record).await;
+            Box::pin(turn_away(&broker, arrival, (address, https), record)).await;
         }
     }
 }
@@ -138,11 +142,11 @@ async fn admit(
     let (address, https) = from;
     let peer = Peer {
         address,
-        certificate: Arc::new(arrival.leaf),
+        certificate: arrival.leaf,
         place: broker.exchange.place(),
     };
     if https {
-        http::serve(broker, arrival.stream, peer, stop).await;
+        http::serve(broker, *arrival.stream, peer, stop).await;
     } else {
         Conversation::new(broker, arrival.stream, peer)
             .run(stop)
@@ -188,10 +192,10 @@ async fn arrive(
         .split_first()
         .ok_or_else(|| handshake::explain(&none, None))?;
     Ok(Arrival {
-        leaf: parse(leaf)?,
+        leaf: Arc::new(parse(leaf)?),
         others: others.iter().filter_map(|der| parse(der).ok()).collect(),
         server_name: named.is_some(),
-        stream,
+        stream: Box::new(stream),
     })
 }
 
@@ -249,7 +253,7 @@ async fn read(stream: &mut TlsStream<TcpStream>, decoder: &mut Decoder) -> Optio
 /// An MQTT connection whose certificate may connect.
 struct Conversation {
     broker: Arc<Broker>,
-    stream: TlsStream<TcpStream>,
+    stream: Stream,
     decoder: Decoder,
     /// There is one once the CONNECT is read.
     encoder: Option<Encoder>,
@@ -272,7 +276,7 @@ enum Event {
 }
 
 impl Conversation {
-    fn new(broker: Arc<Broker>, stream: TlsStream<TcpStream>, peer: Peer) -> Self {
+    fn new(broker: Arc<Broker>, stream: Stream, peer: Peer) -> Self {
         Self {
             inlet: broker.open(),
             pace: (broker.rules.paced).then(|| Pace::new(broker.shared.clock.monotonic()).into()),

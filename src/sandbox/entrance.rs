@@ -227,10 +227,11 @@ async fn accept(
             continue;
         };
         let (mut doorway, stopping) = (doorway.clone(), stopping.clone());
-        let shared = doorway.broker.shared.clone();
-        doorway.config = unstable::fragmented(&doorway.config, &shared.faults);
+        let broker = Arc::clone(&doorway.broker);
+        doorway.config = unstable::fragmented(&doorway.config, &broker.shared.faults);
         connections.spawn(async move {
             let stop = stopping.clone();
+            let shared = &broker.shared;
             let serve = |tcp| Box::pin(connection::serve(doorway, tcp, stop));
             unstable::meet((&shared.faults, &shared.logs), tcp, stopping, serve).await;
         });

@@ -13,7 +13,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::{CipherSuite, DigitallySignedStruct, DistinguishedName, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use zeroize::Zeroizing;
 
@@ -380,6 +380,20 @@ impl ClientCertVerifier for ProofOfPossession {
     }
 }
 
+/// Cipher suites in the order in which AWS IoT's security policies prefer them, AES-128-GCM first
+/// (developer guide, "Transport security in AWS IoT Core").
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    let rank = |suite: &rustls::SupportedCipherSuite| match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 0,
+        _ => 1,
+    };
+    provider.cipher_suites.sort_by_key(rank);
+    provider
+}
+
 /// TLS 1.2 and 1.3 with a client certificate, without session tickets, as AWS IoT has it.
 ///
 /// # Errors
@@ -393,7 +407,7 @@ pub fn server_config(ca: ServerCa, endpoint: Arc<Endpoint>) -> Result<Arc<Server
         ca,
         current: Mutex::new(current),
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = Arc::new(provider());
     let verifier = Arc::new(ProofOfPossession {
         provider: Arc::clone(&provider),
     });
@@ -401,6 +415,7 @@ pub fn server_config(ca: ServerCa, endpoint: Arc<Endpoint>) -> Result<Arc<Server
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(presenter));
+    config.ignore_client_order = true;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![MQTT.to_vec()];
