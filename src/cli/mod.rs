@@ -39,6 +39,8 @@ mod preflight;
 #[cfg(feature = "operator")]
 mod profile;
 mod provision;
+#[cfg(feature = "sandbox")]
+mod replay;
 mod report;
 #[cfg(feature = "sandbox")]
 mod sandbox;

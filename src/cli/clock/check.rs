@@ -1,7 +1,8 @@
 //! `clock check`
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sandbox")]
+use std::path::PathBuf;
 
 use super::WindowArgs;
 use super::view::View;
@@ -14,12 +15,8 @@ use crate::core::check::Weight;
 use crate::core::clock::wait::{Decision, Need, decide};
 use crate::core::clock::{ClockFacts, Judged, judge};
 use crate::core::time::Validity;
-use crate::explain::{Failure, Kind};
+use crate::explain::Failure;
 use crate::flows::clock::TlsAsk;
-use crate::ports::Files;
-
-/// The most of a facts file that is read.
-const MAX_FACTS_BYTES: u64 = 4 << 20;
 
 /// Say what time it is, how sure that is, and by whom
 ///
@@ -44,6 +41,7 @@ pub(in crate::cli) struct Args {
     offline: bool,
     /// Judge the facts of a `clock check --format json` or `preflight --format json` kept earlier; `-`
     /// is stdin
+    #[cfg(feature = "sandbox")]
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
     /// The most that each exchange with a server may take
@@ -79,19 +77,6 @@ struct WindowView {
     validity: Validity,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Saved {
-    Preflight { facts: Holder },
-    Report { facts: ClockFacts },
-    Bare(ClockFacts),
-}
-
-#[derive(serde::Deserialize)]
-struct Holder {
-    clock: ClockFacts,
-}
-
 impl Args {
     pub(in crate::cli) fn run(self, settings: &Settings) -> Result<Checked, Failure> {
         let machine = Machine::default();
@@ -100,10 +85,7 @@ impl Args {
             require: self.require.into(),
             within: None,
         };
-        let (facts, warnings) = match &self.facts {
-            Some(path) => (replay(&machine, path)?, Vec::new()),
-            None => self.look(settings, &machine)?,
-        };
+        let (facts, warnings) = self.facts(settings, &machine)?;
         let judged = judge(&facts);
         let decision = decide(&facts, &judged, &need);
         let answer = answer(&judged, &decision);
@@ -119,6 +101,27 @@ impl Args {
             warnings,
             facts,
         })
+    }
+
+    #[cfg(not(feature = "sandbox"))]
+    fn facts(
+        &self,
+        settings: &Settings,
+        machine: &Machine,
+    ) -> Result<(ClockFacts, Vec<String>), Failure> {
+        self.look(settings, machine)
+    }
+
+    #[cfg(feature = "sandbox")]
+    fn facts(
+        &self,
+        settings: &Settings,
+        machine: &Machine,
+    ) -> Result<(ClockFacts, Vec<String>), Failure> {
+        match &self.facts {
+            Some(path) => Ok((crate::cli::replay::clock(machine, path)?, Vec::new())),
+            None => self.look(settings, machine),
+        }
     }
 
     fn look(
@@ -180,25 +183,6 @@ fn summary(judged: &Judged, decision: &Decision) -> String {
         }
         Decision::Begins(_, why) | Decision::Over(why) | Decision::NotYet(why) => why.clone(),
     }
-}
-
-fn replay(machine: &Machine, path: &Path) -> Result<ClockFacts, Failure> {
-    let path = if path.as_os_str() == "-" {
-        Path::new("/dev/stdin")
-    } else {
-        path
-    };
-    let text = machine.files.read(path, MAX_FACTS_BYTES)?;
-    let saved: Saved = serde_json::from_slice(&text).map_err(|error| {
-        let message = format!("`{}` does not hold the facts of a clock", path.display());
-        Failure::new(Kind::Input, "clock.facts", message)
-            .because(error.to_string())
-            .hint("keep them on the device with `nameplate clock check --format json`")
-    })?;
-    Ok(match saved {
-        Saved::Preflight { facts } => facts.clock,
-        Saved::Report { facts } | Saved::Bare(facts) => facts,
-    })
 }
 
 impl Report for Checked {

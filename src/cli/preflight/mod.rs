@@ -11,16 +11,16 @@ use super::report::Report;
 use super::settings::Settings;
 use super::wire_device::Machine;
 use super::wire_token::TokenArgs;
+#[cfg(feature = "sandbox")]
+use crate::cli::replay;
 use crate::core::bundle;
 use crate::core::endpoint::Endpoint;
 use crate::core::preflight::{Answer, Check, Facts, ShelfFacts, Status, Verdict, judge};
 use crate::core::time::Span;
-use crate::explain::{Failure, Kind};
+use crate::explain::Failure;
 use crate::flows::preflight::{Fixed, Request};
 use crate::ports::Files;
 
-/// The most of a facts file that is read.
-const MAX_FACTS_BYTES: u64 = 4 << 20;
 /// The most of a file with a key's URI that is read.
 const MAX_URI_BYTES: u64 = 4096;
 
@@ -75,6 +75,7 @@ pub(super) struct Args {
     #[command(flatten)]
     token: TokenArgs,
     /// Judge the facts of a `preflight --format json` kept earlier; `-` is stdin
+    #[cfg(feature = "sandbox")]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["identity", "cert", "chain", "key", "ca", "fix", "connect"])]
     facts: Option<PathBuf>,
     /// The most that each exchange with a server may take
@@ -92,14 +93,6 @@ pub(super) struct Preflight {
     facts: Facts,
 }
 
-/// A saved report holds the facts under this key; a bare facts object is taken too.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Saved {
-    Report { facts: Facts },
-    Bare(Facts),
-}
-
 impl Args {
     pub(super) fn run(self, settings: &Settings) -> Result<Preflight, Failure> {
         let endpoints = if self.offline {
@@ -108,8 +101,9 @@ impl Args {
             self.endpoint.all(settings)?
         };
         let machine = Machine::through(self.endpoint.proxy(&endpoints)?);
+        #[cfg(feature = "sandbox")]
         if let Some(path) = &self.facts {
-            let facts = self.asked_again(replay(&machine, path)?)?;
+            let facts = self.asked_again(replay::preflight(&machine, path)?)?;
             return Ok(Preflight {
                 verdict: judge(&facts),
                 fixed: Vec::new(),
@@ -133,6 +127,7 @@ impl Args {
     }
 
     /// Kept facts, and what is asked of them now.
+    #[cfg(feature = "sandbox")]
     fn asked_again(&self, kept: Facts) -> Result<Facts, Failure> {
         Ok(Facts {
             facts_version: Facts::VERSION,
@@ -204,33 +199,6 @@ fn key_in_token(files: &dyn Files, key: PathBuf) -> Result<PathBuf, Failure> {
     }
     let text = files.read(&uri, MAX_URI_BYTES)?;
     Ok(PathBuf::from(String::from_utf8_lossy(&text).trim()))
-}
-
-fn replay(machine: &Machine, path: &std::path::Path) -> Result<Facts, Failure> {
-    let path = if path.as_os_str() == "-" {
-        std::path::Path::new("/dev/stdin")
-    } else {
-        path
-    };
-    let text = machine.files.read(path, MAX_FACTS_BYTES)?;
-    let wrong = |why: String| {
-        let message = format!(
-            "`{}` does not hold the facts of a preflight",
-            path.display()
-        );
-        Failure::new(Kind::Input, "preflight.facts", message)
-            .because(why)
-            .hint("keep them on the device with `nameplate preflight --format json`")
-    };
-    let saved: Saved = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-    let (Saved::Report { facts } | Saved::Bare(facts)) = saved;
-    if (1..=Facts::VERSION).contains(&facts.facts_version) {
-        return Ok(facts);
-    }
-    Err(wrong(format!(
-        "facts version {} is not known",
-        facts.facts_version
-    )))
 }
 
 impl Report for Preflight {
