@@ -90,7 +90,7 @@ fn a_bad_server_certificate_is_refused_by_the_device_and_its_alert_recorded() {
             "certificate_expired",
         ),
         ("server-cert-wrong-name", "server.name", "bad_certificate"),
-        ("server-cert-untrusted", "server.chain", "unknown_ca"),
+        ("server-cert-untrusted", "server.chain", "bad_certificate"),
     ] {
         lab.set(fault);
         let record = lab.refused(|| assert_eq!(lab.fails("pump-1", &[]), code, "{fault}"));

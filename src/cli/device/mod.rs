@@ -49,7 +49,7 @@ pub(super) enum Command {
     #[cfg(feature = "operator")]
     List(list::Args),
     NeedsRenewal(needs_renewal::Args),
-    Renew(renew::Args),
+    Renew(Box<renew::Args>),
     #[cfg(feature = "operator")]
     Revoke(revoke::Args),
     #[cfg(feature = "operator")]
